@@ -1,0 +1,50 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// Services is a Resolver over a fixed table from a service's name to its
+// endpoints. A name that is not in the table is unknown. The table must not be
+// changed while it is in use; see [Registry] for one that can.
+type Services map[string][]Endpoint
+
+var _ Resolver = Services(nil)
+
+// Watch yields the service's endpoints once and then waits for ctx to end.
+func (s Services) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, error] {
+	return func(yield func(Snapshot, error) bool) {
+		endpoints, known := s[service]
+		if !yield(Snapshot{Endpoints: endpoints, Unknown: !known}, nil) {
+			return
+		}
+		<-ctx.Done()
+	}
+}
+
+// Validate returns every mistake in the table: an empty name, a malformed
+// endpoint, an identity that stands twice within a service.
+func (s Services) Validate() error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		if name == "" {
+			errs = append(errs, errors.New("discovery: a service's name is empty, want the host of its URLs"))
+		}
+		seen := make(map[string]bool, len(s[name]))
+		for _, e := range s[name] {
+			if err := e.Validate(); err != nil {
+				errs = append(errs, fmt.Errorf("service %q: %w", name, err))
+			}
+			if seen[e.Identity()] {
+				errs = append(errs, fmt.Errorf("discovery: service %q: endpoint %q stands twice, want each ID once", name, e.Identity()))
+			}
+			seen[e.Identity()] = true
+		}
+	}
+	return errors.Join(errs...)
+}
