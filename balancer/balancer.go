@@ -1,0 +1,266 @@
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/internal/rolling"
+)
+
+var (
+	// ErrNoEndpoints is returned by Pick when the service has no endpoint that
+	// takes new calls: none at all, or only draining ones.
+	ErrNoEndpoints = errors.New("balancer: no endpoints")
+
+	// ErrAllRejected is returned by Pick when there are endpoints and the gates
+	// of all of them refuse. The gates' reason is in the error's chain.
+	ErrAllRejected = errors.New("balancer: all endpoints rejected the call")
+)
+
+// Config makes a [Balancer]. The zero value is a balancer with the default
+// policy and no gates.
+type Config struct {
+	// Policy is how the Balancer's own picks choose. Nil means P2C().
+	Policy Policy
+
+	// Join is called once for each node that becomes a member, before it can be
+	// picked. It returns what Node.Data holds and the node's gates, in the order
+	// in which they are asked. Nil means neither.
+	Join func(n *Node) (data any, gates []Gate)
+
+	// Leave is called when a node is no longer a member, and again when its
+	// calls in flight have ended. Nil means nothing.
+	Leave func(n *Node)
+}
+
+// Balancer keeps a node for each endpoint of a service, knows which of them may
+// be called, and picks one for each call. What happened to an endpoint survives
+// every update that still names it.
+//
+// Make one with [New]. All methods are safe for concurrent use; Pick takes no lock.
+type Balancer struct {
+	config    Config
+	main      *View
+	fleet     atomic.Pointer[fleet]
+	overloads rolling.Comparison
+	timer     stopTimer
+
+	mu        sync.Mutex
+	nodes     []*Node          // by ID; replaced, never changed; guarded by mu
+	byID      map[string]*Node // guarded by mu
+	views     []*View          // guarded by mu
+	followers []*follower      // replaced, never changed; guarded by mu
+	update    uint64           // generation of the last Update; guarded by mu
+	dirty     bool             // something changed since the last build began; guarded by mu
+	urgent    bool             // and the next build must not wait; guarded by mu
+	building  bool             // guarded by mu
+	nextBuild time.Time        // earliest; guarded by mu
+	due       time.Time        // when the timer builds, zero while it is not set; guarded by mu
+	cost      time.Duration    // what the policy took of the last builds; guarded by mu
+	closed    bool             // guarded by mu
+}
+
+// fleet is what the last build saw of the members.
+type fleet struct {
+	nodes        []*Node
+	ready, total int  // draining nodes are in neither
+	probing      int  // half-open
+	panicking    bool // health is ignored
+}
+
+// New returns a Balancer without endpoints.
+func New(config Config) *Balancer {
+	if config.Policy == nil {
+		config.Policy = P2C()
+	}
+	b := &Balancer{config: config, byID: make(map[string]*Node)}
+	b.fleet.Store(&fleet{})
+	b.main = b.View(nil)
+	return b
+}
+
+// Pick chooses a node for an attempt, asks its gates, and counts. It returns
+// [ErrNoEndpoints] or [ErrAllRejected]. It does not block.
+func (b *Balancer) Pick(info *Info) (Lease, error) { return b.main.Pick(info) }
+
+// Update makes endpoints the whole of the membership. Endpoints are matched by
+// identity: a known one keeps its node, also when its weight, zone or metadata
+// changed; one whose address changed is another node. Malformed endpoints and
+// those whose ID stands twice are left out and named in the error; the others
+// take effect all the same. It is for one goroutine at a time.
+func (b *Balancer) Update(endpoints []discovery.Endpoint) error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
+	b.update++
+	var bad []error
+	var joined []*Node
+	changed := false
+	for i := range endpoints {
+		node, news, err := b.matchLocked(&endpoints[i])
+		switch {
+		case err != nil:
+			bad = append(bad, err)
+		case node != nil:
+			joined = append(joined, node)
+		case news:
+			changed = true
+		}
+	}
+	left := b.sweepLocked()
+	b.mu.Unlock()
+
+	for _, n := range joined {
+		b.join(n)
+	}
+	if !b.admit(joined) {
+		left = append(left, joined...)
+	}
+	for _, n := range left {
+		b.leave(n)
+	}
+	if changed || len(joined)+len(left) > 0 {
+		b.changed(!slices.ContainsFunc(b.members(), (*Node).Ready))
+	}
+	return errors.Join(bad...)
+}
+
+// matchLocked finds the endpoint's node and updates it, or makes a new one.
+func (b *Balancer) matchLocked(e *discovery.Endpoint) (joined *Node, news bool, err error) {
+	id := e.Identity()
+	n := b.byID[id]
+	if n != nil && n.generation == b.update {
+		if n.endpoint.Load().Equal(*e) {
+			return nil, false, nil
+		}
+		return nil, false, fmt.Errorf("balancer: endpoint %q stands twice, at %q and %q: the first counts", id, n.addr, e.Addr)
+	}
+	if n != nil && n.addr == e.Addr {
+		old := n.endpoint.Load()
+		if old.Equal(*e) {
+			n.generation = b.update
+			return nil, false, nil
+		}
+	}
+	if err := e.Validate(); err != nil {
+		return nil, false, err
+	}
+	own := *e
+	if n != nil && n.addr == e.Addr {
+		n.generation = b.update
+		n.set(&own)
+		return nil, true, nil
+	}
+	fresh := &Node{id: id, addr: e.Addr, balancer: b, generation: b.update}
+	fresh.set(&own)
+	b.byID[id] = fresh
+	return fresh, true, nil
+}
+
+// sweepLocked takes out the nodes that the last Update did not name, or whose
+// identity moved to another address.
+func (b *Balancer) sweepLocked() (left []*Node) {
+	stays := func(n *Node) bool { return b.byID[n.id] == n && n.generation == b.update }
+	gone := slices.IndexFunc(b.nodes, func(n *Node) bool { return !stays(n) })
+	if gone < 0 {
+		return nil
+	}
+	kept := slices.Clone(b.nodes[:gone])
+	for _, n := range b.nodes[gone:] {
+		if stays(n) {
+			kept = append(kept, n)
+			continue
+		}
+		left = append(left, n)
+		if b.byID[n.id] == n {
+			delete(b.byID, n.id)
+		}
+	}
+	b.nodes = kept
+	return left
+}
+
+// join makes what the node carries, before anybody can pick it.
+func (b *Balancer) join(n *Node) {
+	if b.config.Join != nil {
+		n.data, n.gates = b.config.Join(n)
+	}
+	for _, g := range n.gates {
+		if s, ok := g.(StatefulGate); ok {
+			n.stateful = append(n.stateful, s)
+		}
+	}
+	for _, g := range n.stateful {
+		g.Notify(n.changed)
+	}
+}
+
+// admit makes the joined nodes members, unless the Balancer was closed meanwhile.
+func (b *Balancer) admit(joined []*Node) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	if len(joined) > 0 {
+		nodes := slices.Concat(b.nodes, joined)
+		slices.SortFunc(nodes, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
+		b.nodes = nodes
+	}
+	return true
+}
+
+func (b *Balancer) leave(n *Node) {
+	n.left.Store(true)
+	n.ready.Store(false)
+	n.cooling.timer.stop()
+	if b.config.Leave != nil {
+		b.config.Leave(n)
+	}
+}
+
+// Nodes returns the members, ordered by ID.
+func (b *Balancer) Nodes() []*Node {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.nodes)
+}
+
+// Ready returns how many nodes are candidates, of how many that are not draining.
+func (b *Balancer) Ready() (ready, total int) {
+	f := b.fleet.Load()
+	return f.ready, f.total
+}
+
+// Panicking reports whether so few nodes are well by health that health is ignored.
+func (b *Balancer) Panicking() bool { return b.fleet.Load().panicking }
+
+// Policy returns the policy of the Balancer's own picks.
+func (b *Balancer) Policy() Policy { return b.config.Policy }
+
+// Close stops the Balancer's timers and lets all nodes leave. Calls in flight
+// can still be reported and released; Pick returns ErrNoEndpoints.
+func (b *Balancer) Close() {
+	b.mu.Lock()
+	b.closed, b.dirty = true, true
+	nodes := b.nodes
+	b.nodes = nil
+	clear(b.byID)
+	b.mu.Unlock()
+	b.timer.stop()
+	for _, n := range nodes {
+		b.leave(n)
+	}
+	b.build()
+}
+
+// members returns the nodes of the last build.
+func (b *Balancer) members() []*Node { return b.fleet.Load().nodes }

@@ -1,0 +1,180 @@
+package balancer
+
+import "time"
+
+const (
+	minBetweenBuilds = 2 * time.Millisecond
+	maxBetweenBuilds = time.Second
+	buildShare       = 100                    // a build of t is followed by a pause of 100 t
+	tableCost        = 250 * time.Microsecond // from which on what a policy makes is a table, made at most once a second
+	costSlack        = 20 * time.Microsecond
+
+	// A call bears the build of so many nodes, where the policy takes no longer.
+	callNodes = 64
+	callCost  = 50 * time.Microsecond
+)
+
+// changed is called when the node's readiness may have changed.
+func (n *Node) changed() {
+	if n.left.Load() {
+		return
+	}
+	now := time.Now()
+	f := n.balancer.fleet.Load()
+	ready, probing := n.candidate(now, f.panicking), n.gateState() == Probing
+	n.ready.Store(ready)
+	if probing {
+		n.probingSince.CompareAndSwap(0, now.UnixNano())
+	} else {
+		n.probingSince.Store(0)
+	}
+	n.balancer.changedOnCall(f.ready == 0 && (ready || probing && f.probing == 0))
+}
+
+func (n *Node) candidate(now time.Time, panicking bool) bool {
+	return !n.barred() && (panicking || n.well(now))
+}
+
+// changed has the pickers built anew: at once after a quiet time or when it is
+// urgent, else at the end of a pause that grows with what a build costs, so that
+// a flapping fleet costs at most one percent of a core.
+func (b *Balancer) changed(urgent bool) {
+	if b.note(urgent, false) {
+		b.build()
+	}
+}
+
+// changedOnCall is changed for the goroutine of a call, which builds only what is
+// built fast: else the timer's goroutine does.
+func (b *Balancer) changedOnCall(urgent bool) {
+	if b.note(urgent, true) {
+		b.build()
+	}
+}
+
+// note notes that something changed, and reports whether the caller is to build
+// now. Else a build is under way or will be, or nobody needs one.
+func (b *Balancer) note(urgent, onCall bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dirty = true
+	b.urgent = b.urgent || urgent
+	if b.building || b.closed {
+		return false
+	}
+	wait := time.Duration(0)
+	if !b.urgent && len(b.members()) > 0 {
+		wait = max(time.Until(b.nextBuild), 0)
+	}
+	if slow := len(b.nodes) > callNodes || b.cost > callCost; wait == 0 && !(onCall && slow) {
+		return true
+	}
+	b.buildLaterLocked(wait)
+	return false
+}
+
+func (b *Balancer) buildLaterLocked(wait time.Duration) {
+	due := time.Now().Add(wait)
+	if !b.due.IsZero() && !due.Before(b.due) {
+		return
+	}
+	b.due = due
+	b.timer.after(wait, b.build)
+}
+
+// build builds what changed, on one goroutine at a time. What changes meanwhile
+// is left to the next build, unless it is urgent.
+func (b *Balancer) build() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.building {
+		return
+	}
+	b.building = true
+	for b.dirty {
+		b.dirty, b.urgent, b.due = false, false, time.Time{}
+		pause := b.buildOnceLocked()
+		b.nextBuild = time.Now().Add(pause)
+		if b.dirty && !b.urgent && !b.closed {
+			b.buildLaterLocked(pause)
+			break
+		}
+	}
+	b.building = false
+}
+
+// buildOnceLocked builds with the mutex released, and returns how long to pause.
+func (b *Balancer) buildOnceLocked() time.Duration {
+	nodes, views, followers := b.nodes, b.views, b.followers
+	b.mu.Unlock()
+
+	began := time.Now()
+	policy := time.Duration(0)
+	f := b.survey(began, nodes)
+	for _, v := range views {
+		policy += v.build(f)
+	}
+	if f.ready == 0 {
+		hasten(f.nodes)
+	}
+	whole := time.Since(began)
+	for _, f := range followers {
+		f.built()
+	}
+
+	b.mu.Lock()
+	// One build that was interrupted must not delay those of a small fleet.
+	b.cost = min(policy, 4*b.cost+costSlack)
+	if b.cost >= tableCost {
+		return maxBetweenBuilds
+	}
+	whole = min(whole, whole-policy+b.cost)
+	return min(max(buildShare*whole, minBetweenBuilds), maxBetweenBuilds)
+}
+
+// survey decides who is a candidate. Where fewer than half of the nodes are
+// well, health is ignored: it is more likely wrong than most of the fleet is
+// sick (Envoy's panic threshold). It is ignored too where it would be all that
+// keeps the last nodes from being called.
+func (b *Balancer) survey(now time.Time, nodes []*Node) *fleet {
+	f := &fleet{nodes: nodes}
+	well, ready, heldBack := 0, 0, false
+	for _, n := range nodes {
+		if n.drain.Load() {
+			continue
+		}
+		f.total++
+		state := n.gateState()
+		if state == Probing {
+			f.probing++
+		}
+		switch {
+		case !n.well(now):
+			heldBack = heldBack || state != Refusing
+			continue
+		case state == Admitting:
+			ready++
+		}
+		well++
+	}
+	f.panicking = 2*well < f.total || ready == 0 && heldBack
+	for _, n := range nodes {
+		ready := n.candidate(now, f.panicking)
+		n.ready.Store(ready)
+		if ready {
+			f.ready++
+		}
+	}
+	b.fleet.Store(f)
+	return f
+}
+
+func hasten(nodes []*Node) {
+	for _, n := range nodes {
+		for _, g := range n.gates {
+			if h, ok := g.(Hastener); ok {
+				h.Hasten()
+			}
+		}
+	}
+}

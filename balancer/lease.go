@@ -1,0 +1,102 @@
+package balancer
+
+import "time"
+
+// epoch is when time began to be counted in a Lease, which is copied: a
+// time.Time is three times as long as a Duration.
+var epoch = time.Now()
+
+// Lease is one admitted attempt on one node. It has two ends: Report, when the
+// verdict is known, and Release, when the work is over. A Lease is a value so
+// that a pick allocates nothing; keep it in one place and use it from one
+// goroutine at a time. The zero Lease is released.
+type Lease struct {
+	node     *Node
+	view     *View
+	reason   string
+	first    any           // token of the first gate
+	more     *[]any        // tokens of the others
+	start    time.Duration // since epoch, 0 when nobody wants to know
+	probe    bool
+	reported bool
+	answered bool // the verdict was Success
+	broken   bool
+}
+
+// Node returns the node to call, nil for the zero or a released Lease.
+func (l *Lease) Node() *Node { return l.node }
+
+// Reason says in a few constant words why this node was chosen.
+func (l *Lease) Reason() string { return l.reason }
+
+// Probe reports whether this attempt proves a half-open node. Where the call
+// can be retried, its answer is due soon.
+func (l *Lease) Probe() bool { return l.probe }
+
+// Report tells the verdict. The first Report counts; a later one that says
+// Failure means that the answer broke off after a good verdict, and counts as
+// one more failure.
+func (l *Lease) Report(o Outcome) {
+	if l.node == nil {
+		return
+	}
+	if l.reported {
+		l.broken = l.broken || o.Verdict == Failure
+		return
+	}
+	l.reported = true
+	l.answered = o.Verdict == Success
+	for i, g := range l.node.gates {
+		g.Done(l.token(i), o)
+	}
+	l.first, l.more = nil, nil
+	l.node.heed(o)
+	if l.start != 0 {
+		l.view.observe(l.node, o, time.Since(epoch)-l.start)
+	}
+}
+
+// Release ends the work. An attempt that was never reported is neutral.
+// Releasing twice does nothing.
+func (l *Lease) Release() {
+	n := l.node
+	if n == nil {
+		return
+	}
+	l.Report(Outcome{})
+	l.node = nil
+	if l.answered {
+		end := Success
+		if l.broken {
+			end = Failure
+		}
+		for _, g := range n.gates {
+			if w, ok := g.(EndWatcher); ok {
+				w.Ended(end)
+			}
+		}
+	}
+	// Adding 2⁶⁴−1 takes one from the calls in flight and leaves the picks.
+	if n.counts.Add(^uint64(0))&inFlightMax == 0 && n.left.Load() {
+		n.balancer.leave(n)
+	}
+}
+
+func (l *Lease) setToken(i int, token any) {
+	if i == 0 {
+		l.first = token
+		return
+	}
+	if l.more == nil {
+		more := make([]any, 0, 3)
+		l.more = &more
+	}
+	*l.more = append(*l.more, token)
+}
+
+func (l *Lease) token(i int) any {
+	if i == 0 {
+		return l.first
+	}
+	return (*l.more)[i-1]
+}

@@ -1,0 +1,230 @@
+package balancer
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-go/fairlead/discovery"
+)
+
+// Node is the live state of one endpoint: what is in flight, whether it may be
+// called, and what its gates think. It lives as long as the endpoint is a
+// member, through every update. All methods are safe for concurrent use.
+type Node struct {
+	// counts holds the picks so far in the upper half and the calls in flight
+	// in the lower, so that a pick is one atomic addition. It has a cache line
+	// of its own: every call writes it.
+	_      [64]byte
+	counts atomic.Uint64
+	_      [56]byte
+
+	id       string
+	addr     string
+	balancer *Balancer
+	gates    []Gate
+	stateful []StatefulGate // of the gates
+	data     any
+	endpoint atomic.Pointer[discovery.Endpoint]
+	weight   atomic.Uint32 // of the endpoint, at hand for builds, which look at all nodes
+	drain    atomic.Bool   // of the endpoint
+	ready    atomic.Bool
+	left     atomic.Bool
+	cooling  cooling
+
+	probingSince atomic.Int64 // Unix nanoseconds, 0 while not half-open
+
+	generation uint64 // of the last Update that named the node; guarded by Balancer.mu
+}
+
+const (
+	onePick     = 1<<32 | 1
+	inFlightMax = 1<<32 - 1
+)
+
+// ID returns the identity of the endpoint.
+func (n *Node) ID() string { return n.id }
+
+// Addr returns where the endpoint listens, as host:port.
+func (n *Node) Addr() string { return n.addr }
+
+// Endpoint returns what discovery last said of the endpoint.
+func (n *Node) Endpoint() discovery.Endpoint { return *n.endpoint.Load() }
+
+// Weight returns the endpoint's weight, at least 1.
+func (n *Node) Weight() int { return int(n.weight.Load()) }
+
+// Ready reports whether the node is a candidate now: not draining, admitted by
+// its gates, and well by health or in panic.
+func (n *Node) Ready() bool { return n.ready.Load() }
+
+// InFlight returns the number of calls that were picked and not yet released.
+func (n *Node) InFlight() int { return int(n.counts.Load() & inFlightMax) }
+
+// Picks returns the number of picks so far, modulo 2³².
+func (n *Node) Picks() uint32 { return uint32(n.counts.Load() >> 32) }
+
+// Data returns what Config.Join made for this node, nil without it.
+func (n *Node) Data() any { return n.data }
+
+// State says in one word why the node is or is not a candidate.
+func (n *Node) State() State {
+	switch gate := n.gateState(); {
+	case n.drain.Load():
+		return Draining
+	case gate == Refusing:
+		return Open
+	case gate == Probing:
+		return HalfOpen
+	case n.Ready():
+		return Ready
+	default:
+		return Cooling
+	}
+}
+
+// set makes e what discovery says of the endpoint.
+func (n *Node) set(e *discovery.Endpoint) {
+	n.endpoint.Store(e)
+	n.weight.Store(uint32(e.EffectiveWeight()))
+	n.drain.Store(e.Drain)
+	if e.Drain {
+		n.ready.Store(false)
+	}
+}
+
+// gateState is the strictest state of the node's gates.
+func (n *Node) gateState() GateState {
+	strictest := Admitting
+	for _, g := range n.stateful {
+		strictest = max(strictest, g.State())
+	}
+	return strictest
+}
+
+// barred reports whether the node must not be called, whatever health thinks.
+func (n *Node) barred() bool {
+	return n.left.Load() || n.drain.Load() || n.gateState() != Admitting
+}
+
+// refusal returns the reason of a gate that is known to refuse, or nil.
+func (n *Node) refusal() error {
+	for _, g := range n.stateful {
+		if g.State() == Admitting {
+			continue
+		}
+		token, err := g.Allow()
+		if err != nil {
+			return err
+		}
+		g.Done(token, Outcome{}) // it has changed its mind
+	}
+	return nil
+}
+
+// well reports whether health has nothing against the node.
+func (n *Node) well(now time.Time) bool { return !n.cooling.active(now) }
+
+// starved reports whether the node has been half-open for so long that any call
+// will do as its probe.
+func (n *Node) starved() bool {
+	since := n.probingSince.Load()
+	return since != 0 && time.Now().UnixNano()-since >= int64(probeAnyAfter)
+}
+
+// admit asks every gate. Where one refuses, those before it are told that
+// nothing came of their admission.
+func (n *Node) admit(l *Lease) error {
+	for i, g := range n.gates {
+		token, err := g.Allow()
+		if err != nil {
+			for j := range i {
+				n.gates[j].Done(l.token(j), Outcome{})
+			}
+			l.first, l.more = nil, nil
+			return err
+		}
+		l.setToken(i, token)
+	}
+	return nil
+}
+
+// State is a node's state in one word.
+type State string
+
+// The states of a node.
+const (
+	Ready    State = "ready"    // a candidate
+	Draining State = "draining" // discovery asks for no new calls
+	Open     State = "open"     // a gate refuses, such as an open breaker
+	HalfOpen State = "probing"  // a gate waits for one call to prove the endpoint
+	Cooling  State = "cooling"  // the endpoint asked to be left alone, or answers overload
+)
+
+// nodeSet is a small set of nodes in the order in which they were added.
+type nodeSet struct {
+	n     int
+	first [6]*Node
+	more  []*Node
+}
+
+func (s *nodeSet) add(n *Node) {
+	if s.has(n) {
+		return
+	}
+	if s.n < len(s.first) {
+		s.first[s.n] = n
+	} else {
+		s.more = append(s.more, n)
+	}
+	s.n++
+}
+
+func (s *nodeSet) has(n *Node) bool {
+	for i := range min(s.n, len(s.first)) {
+		if s.first[i] == n {
+			return true
+		}
+	}
+	for _, other := range s.more {
+		if other == n {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *nodeSet) at(i int) *Node {
+	if i < len(s.first) {
+		return s.first[i]
+	}
+	return s.more[i-len(s.first)]
+}
+
+// stopTimer is a timer that can be set again and stopped for good.
+type stopTimer struct {
+	mu      sync.Mutex
+	timer   *time.Timer // guarded by mu
+	stopped bool        // guarded by mu
+}
+
+func (t *stopTimer) after(d time.Duration, f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped {
+		return
+	}
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.timer = time.AfterFunc(d, f)
+}
+
+func (t *stopTimer) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stopped = true
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+}

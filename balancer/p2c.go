@@ -1,0 +1,123 @@
+package balancer
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// P2C draws two different ready nodes at random and picks the one with fewer
+// calls in flight; where that is the same, the one that was picked less often.
+// It costs the same for any number of endpoints and is the default.
+//
+// A weight counts in the draw and in both comparisons. One node is less busy
+// than another if it still has no more calls per weight with this call than the
+// other has without: with equal weights that is to have fewer calls. So an idle
+// service is called in proportion to its weights.
+//
+// Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing"
+// (IEEE TPDS 12(10), 2001); the draw without replacement is Finagle's and
+// tower's, the tie rule HAProxy's.
+func P2C() Policy { return p2c{} }
+
+type p2c struct{}
+
+func (p2c) Name() string { return "p2c" }
+
+func (p2c) NewPicker(nodes []*Node, prev Picker) Picker {
+	m := readyMembers(nodes)
+	if old, ok := prev.(*p2cPicker); ok && old.same(&m) {
+		return old
+	}
+	return newP2CPicker(m)
+}
+
+func newP2CPicker(m members) *p2cPicker {
+	p := &p2cPicker{members: m, lots: newLots(m.weights, m.equal), base: make([]atomic.Uint32, len(m.nodes))}
+	p.rebase()
+	return p
+}
+
+type p2cPicker struct {
+	members
+	lots lots
+	// base holds each node's picks when this picker was made. Ties are broken by
+	// the picks since then, so that a newcomer has nothing to catch up on.
+	base []atomic.Uint32
+}
+
+// maxPicks is the number of picks of one node after which all are counted from
+// zero again: the counts wrap, and one that wrapped would win all ties.
+const maxPicks = 1 << 31
+
+func (p *p2cPicker) rebase() {
+	for i, n := range p.nodes {
+		p.base[i].Store(n.Picks())
+	}
+}
+
+func (p *p2cPicker) Pick(info *Info) Choice {
+	switch len(p.nodes) {
+	case 0:
+		return Choice{}
+	case 1:
+		return p.choose(p.nodes[0], info, "only candidate")
+	}
+	i, j := p.two()
+	if info.tried.n > 0 || info.refused.n > 0 {
+		switch avoidI, avoidJ := info.Avoids(p.nodes[i]), info.Avoids(p.nodes[j]); {
+		case avoidI && avoidJ:
+			return Choice{Node: p.other(info), Reason: "neither of two"}
+		case avoidI:
+			return Choice{Node: p.nodes[j], Reason: "other of two"}
+		case avoidJ:
+			return Choice{Node: p.nodes[i], Reason: "other of two"}
+		}
+	}
+	return Choice{Node: p.nodes[p.better(i, j)], Reason: "less busy of two"}
+}
+
+// two draws two different nodes.
+func (p *p2cPicker) two() (i, j uint64) {
+	n := uint64(len(p.nodes))
+	if p.equal {
+		r := rand.Uint64()
+		i, j = r>>32*n>>32, r&(1<<32-1)*(n-1)>>32
+		if j >= i {
+			j++
+		}
+		return i, j
+	}
+	i = p.lots.draw()
+	for range 4 {
+		if j = p.lots.draw(); j != i {
+			return i, j
+		}
+	}
+	// One weight outweighs the rest: any other node will do.
+	if j = rand.Uint64N(n - 1); j >= i {
+		j++
+	}
+	return i, j
+}
+
+func (p *p2cPicker) better(i, j uint64) uint64 {
+	a, b := p.nodes[i].counts.Load(), p.nodes[j].counts.Load()
+	wa, wb := p.weights[i], p.weights[j]
+	// Calls per weight, by cross product.
+	x, y := (a&inFlightMax)*wb, (b&inFlightMax)*wa
+	switch {
+	case x+wb <= y:
+		return i
+	case y+wa <= x:
+		return j
+	}
+	picksA, picksB := uint32(a>>32)-p.base[i].Load(), uint32(b>>32)-p.base[j].Load()
+	if (picksA|picksB)&maxPicks != 0 {
+		p.rebase()
+		return i
+	}
+	if uint64(picksA)*wb <= uint64(picksB)*wa {
+		return i
+	}
+	return j
+}

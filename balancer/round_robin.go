@@ -1,0 +1,33 @@
+package balancer
+
+// RoundRobin picks the ready nodes in turn, from a random start. It is even
+// over the ready nodes and ignores weights. When a node is no longer ready its
+// share is spread over all others.
+func RoundRobin() Policy { return roundRobin{} }
+
+type roundRobin struct{}
+
+func (roundRobin) Name() string { return "round_robin" }
+
+func (roundRobin) NewPicker(nodes []*Node, prev Picker) Picker {
+	m := readyMembers(nodes)
+	if old, ok := prev.(*roundRobinPicker); ok && old.same(&m) {
+		return old
+	}
+	p := &roundRobinPicker{members: m}
+	p.turn.randomize()
+	return p
+}
+
+type roundRobinPicker struct {
+	members
+	turn turn
+}
+
+func (p *roundRobinPicker) Pick(info *Info) Choice {
+	if len(p.nodes) == 0 {
+		return Choice{}
+	}
+	i := p.turn.n.Add(1) % uint64(len(p.nodes))
+	return p.choose(p.nodes[i], info, "round robin")
+}

@@ -1,0 +1,286 @@
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// probeAnyAfter is how long a half-open node waits for a call that can be
+// retried before it is handed any call: a service whose calls are all unsafe to
+// repeat would else never get the node back.
+const probeAnyAfter = 10 * time.Second
+
+// policyTries is how often a pick asks the policy again before it takes any node.
+const policyTries = 5
+
+// View picks over some of a Balancer's nodes with a picker of its own. Counts,
+// gates and readiness are the nodes', so they are shared with all other views.
+type View struct {
+	balancer *Balancer
+	filter   func(*Node) bool
+	state    atomic.Pointer[viewState]
+}
+
+// viewState is immutable and replaced by each build.
+type viewState struct {
+	picker   Picker
+	observer Observer
+	nodes    []*Node
+	probing  []*Node // half-open
+	ready    int
+}
+
+// View returns a View over the nodes for which filter is true, nil meaning
+// all. filter is called with no lock held at each build; see [View.Rebuild].
+func (b *Balancer) View(filter func(*Node) bool) *View {
+	v := &View{balancer: b, filter: filter}
+	v.build(b.fleet.Load())
+	b.mu.Lock()
+	b.views = append(b.views, v)
+	b.mu.Unlock()
+	b.changed(false)
+	return v
+}
+
+// Rebuild asks the filter again, because its answer may have changed.
+func (v *View) Rebuild() { v.balancer.changedOnCall(false) }
+
+// Close ends the View's part in builds.
+func (v *View) Close() {
+	b := v.balancer
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.views = slices.DeleteFunc(slices.Clone(b.views), func(other *View) bool { return other == v })
+}
+
+// Others reports whether a node is ready that the call does not avoid.
+func (v *View) Others(info *Info) bool {
+	for _, n := range v.state.Load().nodes {
+		if n.Ready() && !info.Avoids(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// Others reports whether a node is ready that the call does not avoid.
+func (b *Balancer) Others(info *Info) bool { return b.main.Others(info) }
+
+// build makes the View's picker anew and returns how long the policy took.
+func (v *View) build(f *fleet) time.Duration {
+	st := &viewState{nodes: f.nodes}
+	if v.filter != nil {
+		st.nodes = make([]*Node, 0, len(f.nodes))
+		for _, n := range f.nodes {
+			if v.filter(n) {
+				st.nodes = append(st.nodes, n)
+			}
+		}
+	}
+	now := time.Now()
+	for _, n := range st.nodes {
+		switch {
+		case n.drain.Load():
+			continue
+		case n.Ready():
+			st.ready++
+		case n.gateState() == Probing && (f.panicking || n.well(now)):
+			st.probing = append(st.probing, n)
+		}
+	}
+	var prev Picker
+	if old := v.state.Load(); old != nil {
+		prev = old.picker
+	}
+	began := time.Now()
+	st.picker = v.balancer.config.Policy.NewPicker(st.nodes, prev)
+	st.observer, _ = st.picker.(Observer)
+	v.state.Store(st)
+	return time.Since(began)
+}
+
+// Pick is [Balancer.Pick] over the View's nodes.
+func (v *View) Pick(info *Info) (l Lease, err error) {
+	st := v.state.Load()
+	if info.refused.n > 0 {
+		info.refused = nodeSet{}
+	}
+	if info.Endpoint != "" {
+		err = v.pickPinned(&l, st, info)
+		return l, err
+	}
+	if len(st.probing) > 0 && v.pickProbe(&l, st, info) {
+		return l, nil
+	}
+	choice := st.picker.Pick(info)
+	if n := choice.Node; n != nil && n.Ready() {
+		if err = v.lease(&l, st, n, choice.Reason); err == nil {
+			return l, nil
+		}
+		info.refused.add(n)
+		choice = st.picker.Pick(info)
+	}
+	err = v.pickOn(&l, st, info, choice, err)
+	return l, err
+}
+
+// pickOn is for the rare call whose first choice did not do, because there is
+// none, it is no candidate any more, or its gate refused: the policy chooses
+// again, and where that does not help either, any node will do.
+func (v *View) pickOn(l *Lease, st *viewState, info *Info, choice Choice, refusal error) error {
+	for range policyTries {
+		n := choice.Node
+		if n == nil {
+			return v.pickAgain(l, st, info, refusal)
+		}
+		if !v.stale(n, info) {
+			err := v.lease(l, st, n, choice.Reason)
+			if err == nil {
+				return nil
+			}
+			refusal = err
+		}
+		info.refused.add(n)
+		choice = st.picker.Pick(info)
+	}
+	return v.pickAny(l, st, info, refusal)
+}
+
+// stale reports whether n, a candidate when the picker was made, is none any
+// more. Health's advice against it does not count where no other node is ready.
+func (v *View) stale(n *Node, info *Info) bool {
+	return !n.Ready() && (n.barred() || v.Others(info))
+}
+
+// pickAny asks every node once, in a random order: where so many gates refuse,
+// the way by the policy would cost the square of their number.
+func (v *View) pickAny(l *Lease, st *viewState, info *Info, refusal error) error {
+	size := len(st.nodes)
+	if size == 0 {
+		return v.pickAgain(l, st, info, refusal)
+	}
+	step := 1 + rand.IntN(size)
+	for gcd(uint64(step), uint64(size)) != 1 {
+		step = 1 + rand.IntN(size)
+	}
+	i := rand.IntN(size)
+	for range size {
+		i = (i + step) % size
+		n := st.nodes[i]
+		if !n.Ready() || info.Avoids(n) {
+			continue
+		}
+		err := v.lease(l, st, n, "any that admits")
+		if err == nil {
+			return nil
+		}
+		refusal = err
+	}
+	return v.pickAgain(l, st, info, refusal)
+}
+
+// pickProbe hands the call to a half-open node that waits for one, if the call
+// is fit to be a probe.
+func (v *View) pickProbe(l *Lease, st *viewState, info *Info) bool {
+	anyCall := info.Retryable || st.ready == 0
+	for _, n := range st.probing {
+		if n.left.Load() || info.Avoids(n) || !anyCall && !n.starved() {
+			continue
+		}
+		if v.lease(l, st, n, "probe") == nil {
+			l.probe = true
+			return true
+		}
+	}
+	return false
+}
+
+// pickAgain is for a call that has no new node left: one that it tried before
+// is better than none.
+func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) error {
+	for i := range info.tried.n {
+		n := info.tried.at(i)
+		if n.barred() || info.refused.has(n) {
+			continue
+		}
+		err := v.lease(l, st, n, "only endpoint left")
+		if err == nil {
+			return nil
+		}
+		refusal = err
+	}
+	return rejection(st, refusal)
+}
+
+func (v *View) pickPinned(l *Lease, st *viewState, info *Info) error {
+	i := slices.IndexFunc(st.nodes, func(n *Node) bool { return n.id == info.Endpoint && !n.left.Load() })
+	if i < 0 {
+		return fmt.Errorf("%w: the call wants %q, which is none of the service's %d", ErrNoEndpoints, info.Endpoint, len(st.nodes))
+	}
+	probe := st.nodes[i].gateState() == Probing
+	if err := v.lease(l, st, st.nodes[i], "pinned"); err != nil {
+		return fmt.Errorf("%w: the call wants %q: %w", ErrAllRejected, info.Endpoint, err)
+	}
+	l.probe = probe
+	return nil
+}
+
+// lease asks the node's gates and counts. l is the zero Lease, and remains so on
+// an error.
+func (v *View) lease(l *Lease, st *viewState, n *Node, reason string) error {
+	if len(n.gates) > 0 {
+		if err := n.admit(l); err != nil {
+			return err
+		}
+	}
+	l.node, l.view, l.reason = n, v, reason
+	if st.observer != nil {
+		l.start = time.Since(epoch)
+	}
+	n.counts.Add(onePick)
+	if n.left.Load() {
+		// Whoever leaves looks for calls in flight after it has said so: one that
+		// counted before it looked is waited for, one that came later is here.
+		l.Release()
+		*l = Lease{}
+		return errLeft
+	}
+	return nil
+}
+
+// errLeft is why a node that is no longer a member takes no call.
+var errLeft = errors.New("balancer: the endpoint has left")
+
+// rejection says why there is no node. refusal is what a gate said in this pick,
+// if any was asked; else one that is known to refuse is asked for its reason.
+func rejection(st *viewState, refusal error) error {
+	none := true
+	for _, n := range st.nodes {
+		if n.left.Load() || n.drain.Load() {
+			continue
+		}
+		none = false
+		if refusal != nil {
+			break
+		}
+		refusal = n.refusal()
+	}
+	switch {
+	case none:
+		return ErrNoEndpoints
+	case refusal != nil:
+		return fmt.Errorf("%w: %w", ErrAllRejected, refusal)
+	default:
+		return ErrAllRejected
+	}
+}
+
+func (v *View) observe(n *Node, o Outcome, latency time.Duration) {
+	if obs := v.state.Load().observer; obs != nil {
+		obs.Observe(n, o, latency)
+	}
+}
