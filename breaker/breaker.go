@@ -1,0 +1,467 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/rolling"
+)
+
+// ErrOpen is returned when a breaker refuses a call: it is open, or half-open
+// and its probe is under way.
+var ErrOpen = errors.New("breaker: open")
+
+// CheckTimeout bounds a [Hooks.Check].
+const CheckTimeout = time.Second
+
+const (
+	reopenMemory = 20 * time.Second // a breaker that opens again this soon after closing doubles its period
+	allOpenMax   = time.Second      // the longest open period while the whole group is open
+	jitter       = 5                // a period is varied by a fifth
+)
+
+// State is what a Breaker does with calls.
+type State uint32
+
+// The states of a Breaker.
+const (
+	Closed   State = iota // calls pass
+	Open                  // no call passes
+	HalfOpen              // one call passes as the probe
+)
+
+// String returns "closed", "open" or "half-open".
+func (s State) String() string {
+	switch s {
+	case Closed:
+		return "closed"
+	case Open:
+		return "open"
+	case HalfOpen:
+		return "half-open"
+	}
+	return "invalid"
+}
+
+// Breaker guards one endpoint. Make one with [New], or [Group.Add] where there
+// are peers, and Close it in the end. All methods are safe for concurrent use;
+// none blocks but Close.
+type Breaker struct {
+	group   *Group
+	hooks   Hooks
+	machine *gobreaker.TwoStepCircuitBreaker[struct{}]
+	window  *rolling.Window
+	state   atomic.Uint32
+	broken  atomic.Int32 // answers in a row that broke off after a good verdict
+
+	mu       sync.Mutex
+	verdict  verdict     // what the machine is being told; guarded by mu
+	moved    move        // what the machine made of it; guarded by mu
+	streak   int         // failures in a row; guarded by mu
+	times    int         // doublings of the open period; guarded by mu
+	closedAt time.Time   // when it last closed; guarded by mu
+	timer    *time.Timer // nil unless an open period runs; guarded by mu
+	until    time.Time   // its end; guarded by mu
+	stopped  bool        // guarded by mu
+	news     []change    // for Changed, oldest first; guarded by mu
+	telling  bool        // a goroutine is telling the news; guarded by mu
+	checks   sync.WaitGroup
+	ctx      context.Context // of the checks
+	cancel   context.CancelFunc
+
+	draining atomic.Bool // written under Group.mu
+	out      bool        // not closed; guarded by Group.mu
+}
+
+// token is what Allow hands out.
+type token func(error)
+
+// change is a change of state that Changed is to be told.
+type change struct{ from, to State }
+
+// verdict is a balancer.Verdict, or that an answer broke off.
+type verdict = balancer.Verdict
+
+const brokeOff verdict = 255
+
+// move is a change of the machine's state that matters: gobreaker also goes from
+// open to half-open, whenever it is asked after its nanosecond of an open period.
+type move uint8
+
+const (
+	stays move = iota
+	trips
+	closes
+	fails // the probe
+)
+
+// New returns a closed Breaker without peers, or an error that names the field,
+// its value and what is allowed.
+func New(config Config) (*Breaker, error) {
+	g, err := NewGroup(config)
+	if err != nil {
+		return nil, err
+	}
+	g.alone = true
+	return g.Add(Hooks{}), nil
+}
+
+func newBreaker(g *Group, hooks Hooks) *Breaker {
+	b := &Breaker{group: g, hooks: hooks, window: rolling.New(g.config.Window)}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	// The open period is ours: gobreaker's is fixed, and ends only when somebody
+	// calls. All its callbacks run under its lock. Allow takes that lock without
+	// b.mu, but only moves the machine from open to half-open, which is of no
+	// interest here; everybody else holds b.mu, so the callbacks may use what it guards.
+	b.machine = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		MaxRequests:  1,
+		Timeout:      1,
+		IsExcluded:   func(error) bool { return b.excludedLocked() },
+		IsSuccessful: func(error) bool { return b.succeededLocked() },
+		ReadyToTrip:  func(gobreaker.Counts) bool { return b.tripLocked() },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			// Our state changes under the machine's lock too: from then on, whom
+			// the machine admits sees that it opened.
+			switch {
+			case from == gobreaker.StateClosed:
+				b.moved = trips
+				b.moveLocked(Open)
+			case to == gobreaker.StateClosed:
+				b.moved = closes
+				b.moveLocked(Closed)
+			case to == gobreaker.StateOpen:
+				b.moved = fails
+				b.moveLocked(Open)
+			}
+		},
+	})
+	return b
+}
+
+// State returns the state of now.
+func (b *Breaker) State() State { return State(b.state.Load()) }
+
+// Allow admits one call and returns the token to hand back to Done, or refuses
+// with [ErrOpen].
+func (b *Breaker) Allow() (any, error) {
+	if b.State() == Open {
+		return nil, ErrOpen
+	}
+	done, err := b.machine.Allow()
+	if err != nil {
+		return nil, ErrOpen
+	}
+	if b.State() == Open {
+		// It opened meanwhile, and the machine may have taken the call for its
+		// probe, long before the open period ends.
+		b.Done(token(done), balancer.Outcome{})
+		return nil, ErrOpen
+	}
+	return token(done), nil
+}
+
+// Done tells what became of the call that the token was given for. Every token
+// must be handed back to its breaker, once: a probe that is never answered would
+// keep its breaker half-open. What was admitted before the last change of state
+// tells nothing about the new one and is ignored, and so is a token that is none.
+func (b *Breaker) Done(t any, o balancer.Outcome) {
+	done, ok := t.(token)
+	if !ok || done == nil {
+		return
+	}
+	v := o.Verdict
+	if v > balancer.Suspect {
+		v = balancer.Neutral
+	}
+	b.mu.Lock()
+	moved := b.tellLocked(done, v)
+	b.mu.Unlock()
+	if moved != stays {
+		b.follow(moved)
+	}
+}
+
+// Ended tells how an answered call ended: with Failure where the answer broke
+// off after its verdict. Such failures in a row count like any others; good
+// verdicts between them do not end the row, since each of them began with one,
+// but a good end does. While the breaker is not closed, Ended counts nothing.
+func (b *Breaker) Ended(v balancer.Verdict) {
+	switch v {
+	case balancer.Success:
+		if b.broken.Load() != 0 {
+			b.broken.Store(0)
+		}
+	case balancer.Failure:
+		b.mu.Lock()
+		moved := stays
+		if b.State() == Closed {
+			if done, err := b.machine.Allow(); err == nil {
+				moved = b.tellLocked(done, brokeOff)
+			}
+		}
+		b.mu.Unlock()
+		b.follow(moved)
+	}
+}
+
+// Do calls if the breaker admits it, and returns [ErrOpen] if not. A panic in
+// call counts as a failure and goes on. It blocks for as long as call does.
+func (b *Breaker) Do(call func() balancer.Outcome) error {
+	t, err := b.Allow()
+	if err != nil {
+		return err
+	}
+	o := balancer.Outcome{Verdict: balancer.Failure}
+	defer func() { b.Done(t, o) }()
+	o = call()
+	return nil
+}
+
+// Hasten shortens the open period that runs, if any, so that it ends within a
+// second: nobody is left to take the calls. A [Group] does so by itself when the
+// last of its members opens; Hasten is for whoever knows of other reasons.
+func (b *Breaker) Hasten() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.timer == nil || time.Until(b.until) <= allOpenMax || !b.timer.Stop() {
+		return
+	}
+	b.scheduleLocked(vary(allOpenMax, allOpenMax))
+}
+
+// SetDraining says that the endpoint gets no new calls, or gets them again. A
+// draining member is not one that could take the calls of the others: the Group
+// counts it neither as closed nor as open, and compares nobody with it. Its own
+// breaker goes on as before.
+func (b *Breaker) SetDraining(draining bool) {
+	if b.draining.Load() != draining {
+		b.group.drain(b, draining)
+	}
+}
+
+// Close ends the breaker's timer and check, waits for them, and takes the
+// breaker out of its group. It stays in the state it has, whatever is told it
+// later. Closing twice does nothing more.
+func (b *Breaker) Close() {
+	b.mu.Lock()
+	b.stopped = true
+	if b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
+	}
+	b.mu.Unlock()
+	b.cancel()
+	b.checks.Wait()
+	b.group.remove(b)
+}
+
+var errNotGood = errors.New("not a success")
+
+// tellLocked hands a verdict to the machine, which asks excludedLocked,
+// succeededLocked and tripLocked what to make of it, but only if the call was
+// admitted since the last change of state. It then does what the move asks for.
+func (b *Breaker) tellLocked(done token, v verdict) move {
+	if b.stopped {
+		v = balancer.Neutral
+	}
+	b.verdict, b.moved = v, stays
+	if v == balancer.Success {
+		done(nil)
+	} else {
+		done(errNotGood)
+	}
+	switch b.moved {
+	case trips:
+		if time.Since(b.closedAt) < reopenMemory {
+			b.times++
+		} else {
+			b.times = 0
+		}
+		b.beginLocked()
+	case fails:
+		b.times++
+		b.beginLocked()
+	case closes:
+		b.closedAt = time.Now()
+		b.group.back(b)
+	}
+	return b.moved
+}
+
+// follow does what a move asks for once b.mu is free.
+func (b *Breaker) follow(m move) {
+	if m == trips {
+		b.group.hasten()
+	}
+	if m != stays {
+		b.tell()
+	}
+}
+
+// excludedLocked counts the verdict and reports whether it is to be ignored.
+func (b *Breaker) excludedLocked() bool {
+	if b.State() == HalfOpen {
+		return b.verdict == balancer.Neutral // frees the probe's place
+	}
+	switch b.verdict {
+	case balancer.Success:
+		b.streak = 0
+		b.window.Add(b.group.now(), 1, 0)
+	case balancer.Failure:
+		b.streak++
+		b.window.Add(b.group.now(), 0, 1)
+	case brokeOff:
+		b.broken.Add(1)
+		b.window.Add(b.group.now(), 0, 1)
+	case balancer.Suspect:
+		b.window.Add(b.group.now(), 0, 1)
+	default:
+		return true
+	}
+	return false
+}
+
+// succeededLocked reports whether the verdict is good. From a half-open
+// endpoint any answer is: overload and suspicion have rules of their own.
+func (b *Breaker) succeededLocked() bool {
+	if b.State() == HalfOpen {
+		return b.verdict != balancer.Failure
+	}
+	return b.verdict == balancer.Success
+}
+
+// tripLocked applies the two rules to what excludedLocked counted.
+func (b *Breaker) tripLocked() bool {
+	c := &b.group.config
+	failures := max(b.streak, int(b.broken.Load()))
+	if c.ConsecutiveFailures != off && failures >= c.ConsecutiveFailures && b.group.open(b, failures) {
+		return true
+	}
+	if c.SuccessRatio == off {
+		return false
+	}
+	now := b.group.now()
+	rate, samples := b.window.Rate(now)
+	if samples < uint64(c.MinSamples) || 1-rate >= c.SuccessRatio || !b.group.worse(now, b.window) {
+		return false
+	}
+	b.group.openWorse(b)
+	return true
+}
+
+// beginLocked begins an open period.
+func (b *Breaker) beginLocked() {
+	b.streak = 0
+	b.broken.Store(0)
+	b.window.Reset()
+	b.scheduleLocked(b.periodLocked())
+}
+
+func (b *Breaker) moveLocked(to State) {
+	from := State(b.state.Swap(uint32(to)))
+	if b.hooks.Changed != nil {
+		b.news = append(b.news, change{from, to})
+	}
+}
+
+func (b *Breaker) periodLocked() time.Duration {
+	c := &b.group.config
+	longest := c.MaxOpenFor
+	if b.group.allOpen() {
+		longest = min(longest, allOpenMax)
+	}
+	d := min(c.OpenFor, longest)
+	for range b.times {
+		if d > longest/2 {
+			d = longest
+			break
+		}
+		d *= 2
+	}
+	return vary(d, longest)
+}
+
+// vary returns d ± jitter, at most longest, each such period with the same
+// chance: to cut those off that are too long would bring half of all breakers
+// at their maximum back in step.
+func vary(d, longest time.Duration) time.Duration {
+	least := d - d/jitter
+	return least + rand.N(min(d/jitter, longest-d)+d/jitter+1)
+}
+
+func (b *Breaker) scheduleLocked(d time.Duration) {
+	if b.stopped {
+		return
+	}
+	b.until = time.Now().Add(d)
+	b.timer = time.AfterFunc(d, b.expire)
+}
+
+// expire ends an open period: with a probe, or with another period where the
+// check fails.
+func (b *Breaker) expire() {
+	b.mu.Lock()
+	b.timer = nil
+	if b.stopped {
+		b.mu.Unlock()
+		return
+	}
+	b.checks.Add(1)
+	b.mu.Unlock()
+	defer b.checks.Done()
+
+	err := b.check()
+
+	b.mu.Lock()
+	switch {
+	case b.stopped:
+	case err != nil:
+		b.times++
+		b.scheduleLocked(b.periodLocked())
+	default:
+		b.moveLocked(HalfOpen)
+	}
+	b.mu.Unlock()
+	b.tell()
+}
+
+func (b *Breaker) check() error {
+	if b.hooks.Check == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, CheckTimeout)
+	defer cancel()
+	return b.hooks.Check(ctx)
+}
+
+// tell calls Changed with the news, in order and on one goroutine at a time:
+// whoever comes while another tells, leaves it to that one. So Changed may use
+// the breaker.
+func (b *Breaker) tell() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.telling {
+		return
+	}
+	b.telling = true
+	defer func() { b.telling = false }()
+	for len(b.news) > 0 {
+		c := b.news[0]
+		b.news = b.news[1:]
+		b.tellUnlocked(c)
+	}
+	b.news = nil
+}
+
+func (b *Breaker) tellUnlocked(c change) {
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	b.hooks.Changed(c.from, c.to)
+}

@@ -1,0 +1,189 @@
+package breaker
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-go/fairlead/internal/rolling"
+)
+
+// lastHalfFactor is how many times the failures it takes to open a breaker where
+// less than half of its group would stay closed.
+const lastHalfFactor = 3
+
+// Group is the breakers of one service's endpoints: each of them judges its
+// endpoint in the light of the others. Make one with [NewGroup]. All methods are
+// safe for concurrent use; none blocks.
+type Group struct {
+	config     Config
+	alone      bool // of a Breaker that knows nothing of peers
+	comparison rolling.Comparison
+	start      time.Time
+	members    atomic.Pointer[[]*Breaker] // replaced, never changed
+
+	mu   sync.Mutex
+	size int // members that are not draining; guarded by mu
+	out  int // those of them that are not closed; guarded by mu
+}
+
+// NewGroup returns a Group without members, or an error that names the field,
+// its value and what is allowed.
+func NewGroup(config Config) (*Group, error) {
+	config, err := config.WithDefaults()
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{config: config, start: time.Now()}
+	g.members.Store(&[]*Breaker{})
+	return g, nil
+}
+
+// Hooks are what a breaker of a [Group] calls. Both are optional, are called
+// with no lock held, and may use their breaker, except that they must not Close it.
+type Hooks struct {
+	// Check is run in the background at the end of an open period. Its error
+	// counts as a failed probe and begins another period; nil lets a live call
+	// probe. ctx ends after CheckTimeout, or with Close, which waits for Check to
+	// return. Without a Check the live call follows at once.
+	Check func(ctx context.Context) error
+
+	// Changed is told each change of state after it was made, in order and one
+	// at a time, on the goroutine that brought one about.
+	Changed func(from, to State)
+}
+
+// Add returns a new member, closed and not draining. Its Close takes it out again.
+func (g *Group) Add(hooks Hooks) *Breaker {
+	b := newBreaker(g, hooks)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	members := slices.Concat(*g.members.Load(), []*Breaker{b})
+	g.members.Store(&members)
+	g.size++
+	return b
+}
+
+func (g *Group) remove(b *Breaker) {
+	g.mu.Lock()
+	members := *g.members.Load()
+	i := slices.Index(members, b)
+	if i < 0 {
+		g.mu.Unlock()
+		return
+	}
+	members = slices.Concat(members[:i], members[i+1:])
+	g.members.Store(&members)
+	if !b.draining.Load() {
+		g.countLocked(b, -1)
+	}
+	g.mu.Unlock()
+	g.hasten()
+}
+
+func (g *Group) drain(b *Breaker, draining bool) {
+	g.mu.Lock()
+	if b.draining.Load() == draining || !slices.Contains(*g.members.Load(), b) {
+		g.mu.Unlock()
+		return
+	}
+	b.draining.Store(draining)
+	if draining {
+		g.countLocked(b, -1)
+	} else {
+		g.countLocked(b, +1)
+	}
+	g.mu.Unlock()
+	g.hasten()
+}
+
+// countLocked takes a member into the counts, or out of them.
+func (g *Group) countLocked(b *Breaker, n int) {
+	g.size += n
+	if b.out {
+		g.out += n
+	}
+}
+
+// open claims the right to leave Closed after so many failures in a row.
+func (g *Group) open(b *Breaker, failures int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if failures/lastHalfFactor < g.config.ConsecutiveFailures && g.lastHalfLocked(b) {
+		return false
+	}
+	g.outLocked(b)
+	return true
+}
+
+// openWorse says that b leaves Closed because it is worse than its peers.
+func (g *Group) openWorse(b *Breaker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.outLocked(b)
+}
+
+// lastHalfLocked reports whether less than half of the group would stay closed
+// without b. A draining member takes nothing away.
+func (g *Group) lastHalfLocked(b *Breaker) bool {
+	return !g.alone && !b.draining.Load() && 2*(g.size-g.out-1) < g.size
+}
+
+func (g *Group) outLocked(b *Breaker) {
+	b.out = true
+	if !b.draining.Load() {
+		g.out++
+	}
+}
+
+// back says that a member closed again.
+func (g *Group) back(b *Breaker) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b.out = false
+	if !b.draining.Load() {
+		g.out--
+	}
+}
+
+// allOpen reports whether no member is left to take calls. Nobody knows that of
+// a Breaker from New.
+func (g *Group) allOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.alone && g.size > 0 && g.out >= g.size
+}
+
+// hasten shortens the open periods that run where no member is left.
+func (g *Group) hasten() {
+	if !g.allOpen() {
+		return
+	}
+	for _, b := range *g.members.Load() {
+		b.Hasten()
+	}
+}
+
+// now is time.Now for the windows, by the monotonic clock alone, which takes
+// two thirds of the time.
+func (g *Group) now() time.Time { return g.start.Add(time.Since(g.start)) }
+
+func (g *Group) worse(now time.Time, own *rolling.Window) bool {
+	members := *g.members.Load()
+	return g.comparison.Worse(now, own, len(members), windows(members))
+}
+
+// windows yields those of the closed members: the others are known to be bad
+// and would make the rest look good. A draining one gets too few calls to compare.
+func windows(members []*Breaker) iter.Seq[*rolling.Window] {
+	return func(yield func(*rolling.Window) bool) {
+		for _, b := range members {
+			if b.State() == Closed && !b.draining.Load() && !yield(b.window) {
+				return
+			}
+		}
+	}
+}
