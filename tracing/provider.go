@@ -1,0 +1,163 @@
+package tracing
+
+import (
+	"reflect"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.39.0"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// globalPath holds the types of the globals that nobody has set. OpenTelemetry
+// has no way to ask whether one was set; the package of its type tells.
+const globalPath = "go.opentelemetry.io/otel/internal/global"
+
+// delegates reports whether v is a global that nobody has set: all it does is
+// to pass on to what may be set later.
+func delegates(v any) bool {
+	return packageOf(v) == globalPath
+}
+
+// off reports whether a provider does nothing.
+func off(provider any) bool {
+	switch packageOf(provider) {
+	case globalPath,
+		"go.opentelemetry.io/otel/trace/noop",
+		"go.opentelemetry.io/otel/metric/noop":
+		return true
+	}
+	return provider == nil
+}
+
+func packageOf(v any) string {
+	typ := reflect.TypeOf(v)
+	if typ == nil {
+		return ""
+	}
+	if typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	return typ.PkgPath()
+}
+
+// tracers finds the tracer in force. The zero value follows the global provider.
+type tracers struct {
+	given trace.TracerProvider // nil: the global one
+	last  memo[tracer]
+}
+
+// tracer is what a provider that is not off gave.
+type tracer struct{ trace.Tracer }
+
+// give makes provider the one that counts. It must come before any other method.
+func (t *tracers) give(provider trace.TracerProvider) {
+	t.given = provider
+	t.last.put(provider, newTracer(provider))
+}
+
+// current returns the tracer in force, nil when tracing is off.
+func (t *tracers) current() *tracer {
+	if t.given != nil {
+		return t.last.value()
+	}
+	provider := otel.GetTracerProvider()
+	if known, ok := t.last.get(provider); ok {
+		return known
+	}
+	made := newTracer(provider)
+	t.last.put(provider, made)
+	return made
+}
+
+func newTracer(provider trace.TracerProvider) *tracer {
+	if off(provider) {
+		return nil
+	}
+	return &tracer{provider.Tracer(scopeName, trace.WithSchemaURL(semconv.SchemaURL))}
+}
+
+// meters finds the instruments in force. The zero value follows the global provider.
+type meters struct {
+	given metric.MeterProvider // nil: the global one
+	last  memo[instruments]
+}
+
+// give makes provider the one that counts. It must come before any other method.
+func (m *meters) give(provider metric.MeterProvider) error {
+	made, err := newInstruments(provider)
+	m.given = provider
+	m.last.put(provider, made)
+	return err
+}
+
+// provider returns the one in force, off or not.
+func (m *meters) provider() metric.MeterProvider {
+	if m.given != nil {
+		return m.given
+	}
+	return otel.GetMeterProvider()
+}
+
+// current returns the instruments in force, nil when metrics are off. New means
+// that their provider was not the last that was seen.
+func (m *meters) current() (in *instruments, isNew bool) {
+	if m.given != nil {
+		return m.last.value(), false
+	}
+	provider := otel.GetMeterProvider()
+	if known, ok := m.last.get(provider); ok {
+		return known, false
+	}
+	made, err := newInstruments(provider)
+	if err != nil {
+		otel.Handle(err)
+		made = nil
+	}
+	m.last.put(provider, made)
+	return made, true
+}
+
+// memo remembers what was made of the provider that was seen last: one atomic
+// load and a comparison while it stays the same. Two that see a new provider
+// at once both make it theirs, which OpenTelemetry answers alike.
+type memo[V any] struct {
+	last atomic.Pointer[sighting[V]]
+}
+
+type sighting[V any] struct {
+	provider any // comparable: the provider itself, or a kindOf
+	made     *V
+}
+
+// kindOf stands for all providers of a type whose values cannot be compared.
+type kindOf struct{ reflect.Type }
+
+func (m *memo[V]) get(provider any) (*V, bool) {
+	last := m.last.Load()
+	if last == nil {
+		return nil, false
+	}
+	// Safe: a value that was found comparable never panics when compared.
+	if last.provider == provider || last.provider == identity(provider) {
+		return last.made, true
+	}
+	return nil, false
+}
+
+func (m *memo[V]) value() *V {
+	return m.last.Load().made
+}
+
+func (m *memo[V]) put(provider any, made *V) {
+	m.last.Store(&sighting[V]{identity(provider), made})
+}
+
+// identity returns what a provider is recognised by.
+func identity(provider any) any {
+	if v := reflect.ValueOf(provider); v.IsValid() && !v.Comparable() {
+		return kindOf{v.Type()}
+	}
+	return provider
+}

@@ -1,0 +1,65 @@
+package tracing
+
+import (
+	"fmt"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// scopeName is the instrumentation scope of all spans and metrics.
+const scopeName = "github.com/fairlead-go/fairlead"
+
+// Config says where telemetry goes. The zero value means OpenTelemetry's
+// globals.
+type Config struct {
+	// TracerProvider makes the spans. Nil means the global provider, looked up
+	// for each call, so that one set later counts; until one is set, tracing
+	// is off. A no-op provider switches it off.
+	TracerProvider trace.TracerProvider
+
+	// MeterProvider makes the instruments. Nil means the global provider,
+	// under the same rule.
+	MeterProvider metric.MeterProvider
+
+	// Propagator injects a context into what is sent. Nil means the global
+	// propagator where one was set, else W3C Trace Context and Baggage.
+	Propagator propagation.TextMapPropagator
+}
+
+// Telemetry makes the spans and metrics of calls and attempts. It is safe for
+// concurrent use and takes no lock on a call's way. The zero value does not
+// work: use [New].
+type Telemetry struct {
+	tracers    tracers
+	meters     meters
+	propagator propagation.TextMapPropagator
+	calls      cache[callKey, callStart]
+	observer   observer
+}
+
+// New returns a Telemetry. It fails when the given MeterProvider refuses an
+// instrument. The global one may not be there yet: what it refuses later is
+// told to OpenTelemetry's error handler, and metrics stay off.
+func New(cfg Config) (*Telemetry, error) {
+	t := &Telemetry{calls: newCache[callKey, callStart](256)}
+	if cfg.Propagator != nil && !delegates(cfg.Propagator) {
+		t.propagator = cfg.Propagator
+	}
+	if cfg.TracerProvider != nil && !delegates(cfg.TracerProvider) {
+		t.tracers.give(cfg.TracerProvider)
+	}
+	if cfg.MeterProvider != nil && !delegates(cfg.MeterProvider) {
+		if err := t.meters.give(cfg.MeterProvider); err != nil {
+			return nil, fmt.Errorf("tracing: Config.MeterProvider: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// Close stops what [Telemetry.Observe] started. Spans that are open still end
+// as they should. It can be called more than once.
+func (t *Telemetry) Close() error {
+	return t.observer.close()
+}
