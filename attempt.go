@@ -1,0 +1,258 @@
+package fairlead
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/tracing"
+)
+
+const (
+	drainBytes = 64 << 10 // of a losing response, so that its connection can be kept
+	drainTime  = time.Second
+)
+
+// attempt is one try of a call on one endpoint. It lives until its response's
+// body ends, whose reader it is for the caller.
+type attempt struct {
+	call   *call
+	lease  balancer.Lease
+	ctx    context.Context
+	cancel context.CancelCauseFunc // nil unless the attempt has a time limit
+	span   tracing.Attempt
+
+	req    *http.Request // what is sent: the caller's, or a copy
+	header bool          // req has a Header of its own
+	resp   *http.Response
+	err    error
+
+	body     io.ReadCloser
+	returned bool // the caller has the response
+	finished atomic.Bool
+}
+
+// send sends the request to the attempt's endpoint and waits for the headers.
+func (a *attempt) send() {
+	c := a.call
+	a.ctx, a.span = c.service.mesh.telemetry.StartAttempt(c.ctx, a.info())
+	timer := a.limit()
+	a.resp, a.err = a.roundTrip() //nolint:bodyclose // closed where the attempt ends
+	if timer != nil && !timer.Stop() && a.err == nil {
+		// The headers came with the limit: their body would break off.
+		a.resp.Body.Close()
+		a.resp, a.err = nil, ErrAttemptTimeout
+	}
+	if a.err != nil && a.ctx.Err() != nil && errors.Is(context.Cause(a.ctx), ErrAttemptTimeout) {
+		a.err = ErrAttemptTimeout
+	}
+}
+
+func (a *attempt) info() *tracing.AttemptInfo {
+	c, n := a.call, a.lease.Node()
+	return &tracing.AttemptInfo{
+		Service: c.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: a.lease.Reason(),
+		Resend: int(c.attempts.Load()) - 1, Request: c.req,
+	}
+}
+
+// limit bounds the time to the headers, if anything does.
+func (a *attempt) limit() *time.Timer {
+	c := a.call
+	limit := c.service.attempts.AttemptTimeout
+	if o := c.override.AttemptTimeout; o != 0 {
+		limit = max(o, 0)
+	}
+	if a.lease.Probe() && c.info.Retryable && (limit == 0 || limit > probeTimeout) {
+		limit = probeTimeout
+	}
+	if limit == 0 {
+		return nil
+	}
+	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
+	return time.AfterFunc(limit, func() { a.cancel(ErrAttemptTimeout) })
+}
+
+func (a *attempt) roundTrip() (*http.Response, error) {
+	rt, err := linkOf(a.lease.Node()).transport()
+	if err == nil {
+		err = a.prepare()
+	}
+	if err != nil {
+		if a.call.attempts.Load() == 1 && a.call.replay == nil {
+			closeBody(a.call.req)
+		}
+		return nil, err
+	}
+	resp, err := rt.RoundTrip(a.req)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp == nil:
+		return nil, errors.New("fairlead: the endpoint's transport returned neither response nor error")
+	case resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	return resp, nil
+}
+
+// prepare makes the request to send. The caller's own is sent where it can be:
+// a copy is made only for another context, body or header.
+func (a *attempt) prepare() error {
+	c := a.call
+	a.req = c.req
+	if c.derived || a.span.Enabled() || a.cancel != nil || c.replay != nil || c.attempts.Load() > 1 {
+		a.req = c.req.WithContext(a.ctx)
+	}
+	switch {
+	case c.replay != nil:
+		body, err := c.replay.next(a.ctx)
+		if err != nil {
+			return err
+		}
+		a.req.Body = body
+	case c.attempts.Load() > 1 && c.req.GetBody != nil:
+		body, err := c.req.GetBody()
+		if err != nil {
+			return err
+		}
+		a.req.Body = body
+	}
+	c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
+	return nil
+}
+
+// carrier writes the trace context into the attempt's request, which is copied
+// when there is something to write.
+type carrier struct{ *attempt }
+
+func (c carrier) Get(key string) string { return c.req.Header.Get(key) }
+
+func (c carrier) Set(key, value string) {
+	if c.req == c.call.req {
+		c.req = c.req.WithContext(c.ctx)
+	}
+	if !c.header {
+		c.req.Header = maps.Clone(c.req.Header)
+		c.header = true
+	}
+	c.req.Header.Set(key, value)
+}
+
+func (c carrier) Keys() []string {
+	keys := make([]string, 0, len(c.req.Header))
+	for k := range c.req.Header {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// verdict records the attempt's outcome.
+func (a *attempt) verdict(o balancer.Outcome) {
+	v := tracing.Verdict{Outcome: o, Err: a.err}
+	if a.resp != nil {
+		v.StatusCode, v.ProtoMajor, v.ProtoMinor = a.resp.StatusCode, a.resp.ProtoMajor, a.resp.ProtoMinor
+	}
+	a.span.Verdict(v)
+}
+
+// wrapBody makes the attempt the reader of its response's body.
+func (a *attempt) wrapBody() {
+	a.body = a.resp.Body
+	if a.body == http.NoBody {
+		a.finish(nil)
+		return
+	}
+	if w, ok := a.body.(io.Writer); ok && a.resp.StatusCode == http.StatusSwitchingProtocols {
+		a.resp.Body = upgraded{a, w}
+		return
+	}
+	a.resp.Body = a
+}
+
+// Read reads the response's body. Its end is the attempt's.
+func (a *attempt) Read(p []byte) (int, error) {
+	n, err := a.body.Read(p)
+	if err != nil {
+		a.finish(err)
+	}
+	return n, err
+}
+
+// Close closes the response's body and ends the attempt.
+func (a *attempt) Close() error {
+	err := a.body.Close()
+	a.finish(nil)
+	return err
+}
+
+// upgraded is the body of an answer that switched protocols.
+type upgraded struct {
+	*attempt
+	io.Writer
+}
+
+// finish ends the attempt. err is what its body ended with: anything but io.EOF
+// means that it broke off, which is a failure unless the caller went away.
+func (a *attempt) finish(err error) {
+	if !a.finished.CompareAndSwap(false, true) {
+		return
+	}
+	c := a.call
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || err != nil && c.gone(err) {
+		err = nil
+	}
+	if err != nil {
+		a.lease.Report(balancer.Outcome{Verdict: balancer.Failure})
+	}
+	a.lease.Release()
+	a.span.End(err)
+	if a.cancel != nil {
+		a.cancel(nil)
+	}
+	if a.returned {
+		c.end(a.resp.StatusCode, err)
+	}
+}
+
+// lose ends an attempt whose response nobody wants: a little of the body is
+// read, so that the connection can be used again.
+func (a *attempt) lose() {
+	body := a.resp.Body
+	if body == http.NoBody {
+		a.finish(nil)
+		return
+	}
+	drain := func() {
+		timer := time.AfterFunc(drainTime, func() { body.Close() })
+		defer timer.Stop()
+		_, _ = io.CopyN(io.Discard, body, drainBytes)
+		body.Close()
+		a.finish(nil)
+	}
+	if !a.call.service.mesh.spawn(drain) {
+		body.Close()
+		a.finish(nil)
+	}
+}
+
+// withPort returns a URL's host with the port of https if it has none.
+func withPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(trimBrackets(host), "443")
+}
+
+func trimBrackets(host string) string {
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		return host[1 : len(host)-1]
+	}
+	return host
+}

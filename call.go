@@ -1,0 +1,354 @@
+package fairlead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/retry"
+	"github.com/fairlead-go/fairlead/tracing"
+)
+
+// probeTimeout is how soon a half-open endpoint must answer a call that can be
+// retried elsewhere.
+const probeTimeout = time.Second
+
+// call is what the user asked for: one request, one answer, one or more
+// attempts. It is one allocation for the call and its first attempt.
+type call struct {
+	service  *service
+	req      *http.Request      // the caller's, never changed
+	ctx      context.Context    // the caller's, with our deadline and span
+	derived  bool               // ctx is not the caller's own
+	cancel   context.CancelFunc // nil without a deadline of ours
+	span     tracing.Call
+	override *Override
+	outer    *call // the call whose middleware sends this one; nil without
+
+	info     balancer.Info
+	retry    retry.Call
+	replay   *replay          // nil where the body can be had again, or there is none
+	attempts atomic.Int32     // sent so far
+	outcome  balancer.Outcome // of the last attempt
+	kept     *attempt         // has the last response, which is not handed out yet
+	first    attempt
+}
+
+// roundTrip makes a call. The service is acquired; the end of the call releases it.
+func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
+	c := &call{service: s, req: req, ctx: req.Context()}
+	if s.settings.timeout > 0 {
+		c.ctx, c.cancel = context.WithTimeoutCause(c.ctx, s.settings.timeout, ErrTimeout)
+	}
+	c.ctx, c.span = s.mesh.telemetry.StartCall(c.ctx, s.name, req.Method)
+	c.derived = c.cancel != nil || c.span.Enabled()
+	if err := s.await(c.ctx, cancelled(req)); err != nil {
+		closeBody(req)
+		err = c.explain(err, nil)
+		c.end(0, err)
+		return nil, err
+	}
+	if s.chain != nil {
+		return c.throughChain()
+	}
+	return c.run()
+}
+
+// throughChain makes the call by way of the user's middleware, which sends it on
+// as a call of its own within this one's deadline and span.
+func (c *call) throughChain() (*http.Response, error) {
+	resp, err := c.service.chain.RoundTrip(c.req.WithContext(context.WithValue(c.ctx, outerKey{}, c)))
+	if err == nil && resp == nil {
+		err = errors.New("fairlead: the middleware returned neither response nor error")
+	}
+	if err != nil {
+		c.end(0, err)
+		return nil, err
+	}
+	resp.Request = c.req
+	if resp.Body == nil || resp.Body == http.NoBody {
+		resp.Body = http.NoBody
+		c.end(resp.StatusCode, nil)
+		return resp, nil
+	}
+	resp.Body = endOf(resp.Body, func(err error) { c.end(resp.StatusCode, err) })
+	return resp, nil
+}
+
+type outerKey struct{}
+
+// innerTransport is where a service's middleware ends.
+type innerTransport struct{ service *service }
+
+func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	c := &call{service: t.service, req: req, ctx: req.Context()}
+	c.outer, _ = c.ctx.Value(outerKey{}).(*call)
+	if err := checkRequest(req); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	return c.run()
+}
+
+// run sends attempts until one of them answers the call, or none will.
+func (c *call) run() (*http.Response, error) {
+	c.begin()
+	for {
+		a, err := c.pick()
+		if err != nil {
+			return c.concludeWithout(err)
+		}
+		c.attempts.Add(1)
+		a.send()
+		next := c.judge(a)
+		if !next.Again {
+			return c.conclude(a, next)
+		}
+		c.keep(a)
+		if err := c.pause(next.Wait); err != nil {
+			return c.concludeWithout(err)
+		}
+	}
+}
+
+func (c *call) begin() {
+	s, req := c.service, c.req
+	c.override = overrideFrom(c.ctx)
+	c.info.Context = c.ctx
+	c.identify()
+	c.info.Endpoint = c.override.Endpoint
+	c.retry = s.retry.Begin(s.safeToRepeat(req, c.override))
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		c.replay = newReplay(req.Body)
+	}
+	if req.URL.Scheme == "https" && s.tlsAddr.Load() == nil {
+		addr := withPort(req.URL.Host)
+		s.tlsAddr.Store(&addr)
+	}
+}
+
+// pick chooses the endpoint of the next attempt.
+func (c *call) pick() (*attempt, error) {
+	c.info.Retryable = c.info.Endpoint == "" && c.replayable() && c.retry.Retryable()
+	lease, err := c.service.balancer.Pick(&c.info)
+	if err != nil {
+		return nil, err
+	}
+	a := &c.first
+	if c.attempts.Load() > 0 {
+		a = &attempt{}
+	}
+	a.call, a.lease = c, lease
+	if lease.Reason() == balancer.ReasonNoKey {
+		c.service.warnNoKey()
+	}
+	return a, nil
+}
+
+func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable() }
+
+// judge finds out what became of the attempt, tells everybody, and decides
+// whether another follows.
+func (c *call) judge(a *attempt) retry.Decision {
+	o := c.classify(a)
+	c.outcome = o
+	a.lease.Report(o)
+	a.verdict(o)
+	if o.Resend == balancer.ResendNever || c.override.Retry == RetryForbidden {
+		return retry.Decision{Reason: retry.Final}
+	}
+	if o.Resend == balancer.ResendAlways {
+		c.service.refresh()
+	}
+	c.info.Avoid(a.lease.Node())
+	next := c.retry.Next(o, retry.Situation{
+		Replayable: c.replayable(),
+		Others:     c.info.Endpoint == "" && c.service.balancer.Others(&c.info),
+		Remaining:  c.remaining(),
+	})
+	c.service.mesh.telemetry.Retry(c.ctx, c.service.name, string(next.Reason))
+	return next
+}
+
+// classify returns the verdict on an attempt. Where the caller went away or the
+// request is at fault, it is nobody's failure.
+func (c *call) classify(a *attempt) balancer.Outcome {
+	if a.err != nil && (c.gone(a.err) || c.replay != nil && c.replay.failed() || !sendable(c.req)) {
+		return balancer.Outcome{}
+	}
+	o := c.service.settings.classify(c.ctx, a.resp, a.err)
+	if a.err != nil && context.Cause(c.ctx) != nil {
+		o.Resend = balancer.ResendNever // our own deadline: there is no time left
+	}
+	return o
+}
+
+// gone reports whether err came because the caller went away, or the Mesh was closed.
+func (c *call) gone(err error) bool {
+	if c.ctx.Err() == nil && isTimeout(err) {
+		// A dialer or a connection sees a deadline a moment before its context does.
+		if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= 0 {
+			<-c.ctx.Done()
+		}
+	}
+	if c.ctx.Err() != nil {
+		return !errors.Is(context.Cause(c.ctx), ErrTimeout)
+	}
+	return isClosed(cancelled(c.req)) || c.service.mesh.closed.Load()
+}
+
+func (c *call) remaining() time.Duration {
+	deadline, ok := c.ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(time.Until(deadline), 1)
+}
+
+// keep remembers a failed attempt's response, in case there is no better one.
+func (c *call) keep(a *attempt) {
+	if a.resp == nil {
+		a.finish(nil)
+		return
+	}
+	if c.kept != nil {
+		c.kept.lose()
+	}
+	c.kept = a
+}
+
+// pause waits before the next attempt.
+func (c *call) pause(d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
+	case <-cancelled(c.req):
+		return context.Canceled
+	case <-c.service.mesh.ended:
+		return ErrClosed
+	}
+}
+
+// conclude ends the call with what its last attempt brought, or with the last
+// response there was.
+func (c *call) conclude(a *attempt, why retry.Decision) (*http.Response, error) {
+	if a.resp != nil {
+		if c.kept != nil {
+			c.kept.lose()
+		}
+		return c.answer(a)
+	}
+	err := a.err
+	if why.Reason == retry.NoBudget {
+		err = fmt.Errorf("%w (%w)", err, retry.ErrBudget)
+	}
+	err = c.explain(err, a)
+	a.finish(nil)
+	return c.fail(err)
+}
+
+// concludeWithout ends a call that could not have another attempt.
+func (c *call) concludeWithout(err error) (*http.Response, error) {
+	if c.attempts.Load() == 0 && c.replay == nil {
+		closeBody(c.req)
+	}
+	return c.fail(c.explain(err, nil))
+}
+
+// fail ends the call with an error, unless there is a response and somebody to
+// take it.
+func (c *call) fail(err error) (*http.Response, error) {
+	if c.kept != nil {
+		if c.ctx.Err() == nil && !isClosed(cancelled(c.req)) {
+			return c.answer(c.kept)
+		}
+		c.kept.lose()
+	}
+	c.decide()
+	c.end(0, err)
+	return nil, err
+}
+
+// answer hands an attempt's response out. The call ends with its body.
+func (c *call) answer(a *attempt) (*http.Response, error) {
+	c.decide()
+	resp := a.resp
+	resp.Request = c.req
+	a.returned = true
+	a.wrapBody()
+	return resp, nil
+}
+
+func (c *call) decide() {
+	if c.replay != nil {
+		c.replay.decide()
+	}
+}
+
+// end is the end of the call: of its answer's body, or without one.
+func (c *call) end(status int, err error) {
+	if c.outer != nil {
+		c.outer.attempts.Add(c.attempts.Load())
+		return
+	}
+	if c.span.Enabled() {
+		c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: c.outcome})
+	}
+	if c.cancel != nil {
+		c.cancel()
+	}
+	c.service.release()
+}
+
+// explain makes the call's error of an attempt's, or of what prevented one.
+func (c *call) explain(err error, a *attempt) error {
+	if c.gone(err) {
+		switch cause := context.Cause(c.ctx); {
+		case cause != nil:
+			return cause
+		case c.service.mesh.closed.Load():
+			return ErrClosed
+		}
+		return err
+	}
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
+	if errors.Is(context.Cause(c.ctx), ErrTimeout) && !errors.Is(err, ErrTimeout) {
+		err = fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	e := &CallError{Service: c.service.name, Attempts: int(c.attempts.Load()), Err: err}
+	if a != nil {
+		e.Endpoint = a.lease.Node().ID()
+	}
+	return e
+}
+
+func (s *service) warnNoKey() {
+	if !s.noKey.Swap(true) {
+		s.mesh.logger.Warn("fairlead: a call carries neither client address nor hash key, picking by load instead",
+			"service", s.name, "policy", s.balancer.Policy().Name())
+	}
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

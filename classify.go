@@ -1,0 +1,106 @@
+package fairlead
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
+)
+
+// Classifier says what became of an attempt. Exactly one of resp and err is
+// nil. It must leave resp's body alone and must not block. ctx is the caller's.
+//
+// It is not asked where the answer is known to be nobody's fault: the caller
+// went away, or the request itself could not be sent.
+type Classifier func(ctx context.Context, resp *http.Response, err error) balancer.Outcome
+
+// Classify is the default [Classifier]:
+//
+//	no connection                   failure, any call may be sent again
+//	HTTP/2 REFUSED_STREAM           overload, any call may be sent again
+//	other errors, timeouts of ours  failure, safe calls may be sent again
+//	429                             overload, safe calls may be sent again
+//	503 with Retry-After            overload, the endpoint cools, safe calls may be sent again
+//	502, 503, 504                   failure, safe calls may be sent again
+//	other 5xx but 501               failure
+//	421                             success, any call may be sent again
+//	everything else                 success
+func Classify(_ context.Context, resp *http.Response, err error) balancer.Outcome {
+	if err != nil {
+		return classifyError(err)
+	}
+	switch code := resp.StatusCode; {
+	case code == http.StatusTooManyRequests:
+		return balancer.Outcome{
+			Verdict:    balancer.Overload,
+			Resend:     balancer.ResendIfSafe,
+			RetryAfter: retryAfter(resp.Header, time.Now()),
+		}
+	case code == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
+		after := retryAfter(resp.Header, time.Now())
+		if after == 0 {
+			break
+		}
+		return balancer.Outcome{Verdict: balancer.Overload, Resend: balancer.ResendIfSafe, RetryAfter: after, Cool: after}
+	case code == http.StatusMisdirectedRequest:
+		return balancer.Outcome{Verdict: balancer.Success, Resend: balancer.ResendAlways}
+	case code < 500 || code == http.StatusNotImplemented:
+		return balancer.Outcome{Verdict: balancer.Success}
+	}
+	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
+	}
+	return balancer.Outcome{Verdict: balancer.Failure}
+}
+
+func classifyError(err error) balancer.Outcome {
+	var noConnection *dialError
+	if errors.As(err, &noConnection) {
+		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendAlways}
+	}
+	var stream streamError
+	if errors.As(err, &stream) && stream.Code == refusedStream {
+		return balancer.Outcome{Verdict: balancer.Overload, Resend: balancer.ResendAlways}
+	}
+	return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
+}
+
+// refusedStream is HTTP/2's REFUSED_STREAM: the stream was closed before any
+// processing (RFC 9113, section 8.7).
+const refusedStream = 0x7
+
+// streamError has the shape of the HTTP/2 stream error inside net/http, whose As
+// method fills any struct of this shape.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (e streamError) Error() string { return "stream error " + strconv.Itoa(int(e.Code)) }
+
+// maxRetryAfter bounds what is read from a Retry-After, far above what is heeded.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter returns how long an answer asks its caller to wait, by RFC 9110,
+// section 10.2.3: seconds or a date. 0 means not at all or unreadable.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if value == "" {
+		return 0
+	}
+	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+	} else if errors.Is(err, strconv.ErrRange) {
+		return maxRetryAfter
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), maxRetryAfter)
+}

@@ -1,0 +1,76 @@
+package fairlead
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/retry"
+	"github.com/fairlead-go/fairlead/tracing"
+)
+
+// Service is a service of a [Mesh] that somebody holds: what the Mesh's own HTTP
+// calls use, for those who bring another protocol. Nodes, gates, budget and
+// settings are shared with all other callers of the service. Package
+// balancer/grpcbalancer is made of it.
+//
+// All methods are safe for concurrent use.
+type Service struct {
+	service *service
+	once    sync.Once
+}
+
+// Hold begins to watch a service, if nobody has yet, and keeps it watched until
+// the Service's Close. It does not wait for the resolver. The error is
+// [ErrClosed], or a *[CallError] where the name cannot be a service's, is known
+// to be unknown, or is one too many.
+func (m *Mesh) Hold(name string) (*Service, error) {
+	key, err := serviceName(name)
+	if err != nil {
+		return nil, &CallError{Service: name, Err: err}
+	}
+	s, err := m.acquire(key)
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil, err
+	case err != nil:
+		return nil, &CallError{Service: key, Err: err}
+	}
+	s.holds.Add(1)
+	return &Service{service: s}, nil
+}
+
+// Name returns the name in the form in which it is watched.
+func (s *Service) Name() string { return s.service.name }
+
+// Wait blocks until the resolver has said who serves the name, or ctx ends, or
+// five seconds without a deadline. An unknown name is [ErrUnknownService], a
+// resolver that has not answered [ErrUnresolved].
+func (s *Service) Wait(ctx context.Context) error { return s.service.await(ctx, nil) }
+
+// Balancer returns the service's balancer. Its picks are to be reported and
+// released; it must be neither updated nor closed.
+func (s *Service) Balancer() *balancer.Balancer { return s.service.balancer }
+
+// Retry returns what decides whether the service's calls are sent again.
+func (s *Service) Retry() *retry.Policy { return s.service.retry }
+
+// Timeout returns what [WithTimeout] set for the service.
+func (s *Service) Timeout() time.Duration { return s.service.settings.timeout }
+
+// Telemetry returns the Mesh's spans and metrics.
+func (s *Service) Telemetry() *tracing.Telemetry { return s.service.mesh.telemetry }
+
+// Ended is closed when the service's Mesh was closed.
+func (s *Service) Ended() <-chan struct{} { return s.service.mesh.ended }
+
+// Close lets the service go. Closing twice does nothing. A Shutdown of the Mesh
+// does not wait for it.
+func (s *Service) Close() {
+	s.once.Do(func() {
+		s.service.holds.Add(-1)
+		s.service.release()
+	})
+}

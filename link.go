@@ -1,0 +1,182 @@
+package fairlead
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/breaker"
+)
+
+// link is what the Mesh keeps with each node: its breaker and, from the first
+// pick on, its transport.
+type link struct {
+	service *service
+	node    *balancer.Node
+	breaker *breaker.Breaker // nil without breakers
+
+	ready  atomic.Pointer[roundTripper] // nil until made
+	mu     sync.Mutex
+	pinned *pinned // nil with WithEndpointTransport; guarded by mu
+	custom http.RoundTripper
+	left   bool // guarded by mu
+}
+
+// roundTripper is a pointer's worth of http.RoundTripper.
+type roundTripper struct{ http.RoundTripper }
+
+// newLink is called when a node joins.
+func (s *service) newLink(n *balancer.Node) (data any, gates []balancer.Gate) {
+	l := &link{service: s, node: n}
+	if s.breakers == nil {
+		return l, nil
+	}
+	g := &gate{}
+	hooks := breaker.Hooks{Changed: func(from, to breaker.State) {
+		l.log(from, to)
+		g.changed()
+	}}
+	if s.settings.endpointTransport == nil {
+		hooks.Check = l.check
+	}
+	l.breaker = s.breakers.Add(hooks)
+	l.breaker.SetDraining(n.Endpoint().Drain)
+	g.Breaker = l.breaker
+	return l, []balancer.Gate{g}
+}
+
+func linkOf(n *balancer.Node) *link { return n.Data().(*link) }
+
+// transport returns the link's transport, which is made at the first pick.
+func (l *link) transport() (http.RoundTripper, error) {
+	if rt := l.ready.Load(); rt != nil {
+		return rt.RoundTripper, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rt := l.ready.Load(); rt != nil {
+		return rt.RoundTripper, nil
+	}
+	rt, err := l.makeLocked()
+	if err != nil {
+		return nil, err
+	}
+	for i := len(l.service.settings.attemptMiddleware) - 1; i >= 0; i-- {
+		if rt = l.service.settings.attemptMiddleware[i](rt); rt == nil {
+			return nil, fmt.Errorf("fairlead: WithAttemptMiddleware: middleware %d returned nil, want a RoundTripper", i)
+		}
+	}
+	l.ready.Store(&roundTripper{rt})
+	return rt, nil
+}
+
+func (l *link) makeLocked() (http.RoundTripper, error) {
+	s := l.service
+	if s.settings.endpointTransport == nil {
+		return l.pinnedLocked(), nil
+	}
+	rt, err := s.settings.endpointTransport(s.name, l.node.Endpoint())
+	if err != nil {
+		return nil, &dialError{addr: l.node.Addr(), err: err}
+	}
+	if isNil(rt) {
+		return nil, fmt.Errorf("fairlead: WithEndpointTransport: the function returned neither transport nor error for endpoint %q of service %q", l.node.ID(), s.name)
+	}
+	l.custom = rt
+	return rt, nil
+}
+
+func (l *link) pinnedLocked() *pinned {
+	if l.pinned == nil {
+		l.pinned = newPinned(l)
+	}
+	return l.pinned
+}
+
+// check is what a breaker does before it lets a live call probe.
+func (l *link) check(ctx context.Context) error {
+	l.mu.Lock()
+	p := l.pinnedLocked()
+	l.mu.Unlock()
+	var tlsAddr string
+	if addr := l.service.tlsAddr.Load(); addr != nil {
+		tlsAddr = *addr
+	}
+	return p.check(ctx, tlsAddr)
+}
+
+// closeIdle closes the connections that no call uses.
+func (l *link) closeIdle() {
+	l.mu.Lock()
+	p, custom := l.pinned, l.custom
+	l.mu.Unlock()
+	if p != nil {
+		p.CloseIdleConnections()
+	}
+	if c, ok := custom.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// leave is called when the node is no longer a member, and again when its last
+// call has ended.
+func (l *link) leave() {
+	if l.breaker != nil {
+		l.breaker.Close()
+	}
+	if l.node.InFlight() > 0 {
+		return // its connection may be wanted the next moment
+	}
+	l.closeIdle()
+	l.mu.Lock()
+	c, again := l.custom, l.left
+	l.left = true
+	l.mu.Unlock()
+	if closer, ok := c.(io.Closer); ok && !again {
+		closer.Close()
+	}
+}
+
+func (l *link) log(from, to breaker.State) {
+	level := slog.LevelInfo
+	if to == breaker.Open {
+		level = slog.LevelWarn
+	}
+	l.service.mesh.logger.Log(context.Background(), level, "fairlead: breaker "+to.String(),
+		"service", l.service.name, "endpoint", l.node.ID(), "addr", l.node.Addr(), "from", from.String(), "to", to.String())
+}
+
+// gate is a breaker as the balancer knows gates.
+type gate struct {
+	*breaker.Breaker
+	notify atomic.Pointer[func()]
+}
+
+var (
+	_ balancer.StatefulGate = (*gate)(nil)
+	_ balancer.EndWatcher   = (*gate)(nil)
+	_ balancer.Hastener     = (*gate)(nil)
+)
+
+func (g *gate) State() balancer.GateState {
+	switch g.Breaker.State() {
+	case breaker.Open:
+		return balancer.Refusing
+	case breaker.HalfOpen:
+		return balancer.Probing
+	}
+	return balancer.Admitting
+}
+
+func (g *gate) Notify(changed func()) { g.notify.Store(&changed) }
+
+func (g *gate) changed() {
+	if f := g.notify.Load(); f != nil {
+		(*f)()
+	}
+}

@@ -1,0 +1,212 @@
+package fairlead
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// services are the names that a Mesh watches, and those that it knows to be
+// unknown. Both are bounded: the names come out of URLs.
+type services struct {
+	byName sync.Map // string → *service; written under mu
+
+	mu      sync.Mutex
+	count   int                  // guarded by mu
+	unknown map[string]unknownAs // guarded by mu
+	janitor *time.Timer          // runs while there are services; guarded by mu
+}
+
+// unknownAs is why a name is unknown, and until when that is believed.
+type unknownAs struct {
+	err   error
+	until time.Time
+}
+
+// acquire returns the service of the name, watched and kept from being let go
+// until its release, or the reason why the name has none.
+func (m *Mesh) acquire(name string) (*service, error) {
+	for {
+		if m.closing.Load() {
+			return nil, ErrClosed
+		}
+		s, err := m.service(name)
+		if err != nil {
+			return nil, err
+		}
+		if s.acquire() {
+			if m.closing.Load() {
+				s.release()
+				return nil, ErrClosed
+			}
+			return s, nil
+		}
+	}
+}
+
+func (m *Mesh) service(name string) (*service, error) {
+	if s, ok := m.services.byName.Load(name); ok {
+		return s.(*service), nil
+	}
+	m.services.mu.Lock()
+	defer m.services.mu.Unlock()
+	if s, ok := m.services.byName.Load(name); ok {
+		return s.(*service), nil
+	}
+	if m.closing.Load() {
+		return nil, ErrClosed
+	}
+	if u, ok := m.services.unknown[name]; ok {
+		if time.Now().Before(u.until) {
+			return nil, u.err
+		}
+		delete(m.services.unknown, name)
+	}
+	if err := m.makeRoomLocked(); err != nil {
+		return nil, err
+	}
+	s, err := newService(m, name)
+	if err != nil {
+		return nil, err
+	}
+	m.services.byName.Store(name, s)
+	m.services.count++
+	m.spawned.Go(s.watch)
+	if m.services.janitor == nil {
+		m.services.janitor = time.AfterFunc(m.lookEvery(), m.tidy)
+	}
+	return s, nil
+}
+
+// makeRoomLocked lets a service go where there are too many: first a name that
+// was never resolved, then the one not used for longest, never one in use.
+func (m *Mesh) makeRoomLocked() error {
+	if m.services.count < m.options.maxServices {
+		return nil
+	}
+	var oldest *service
+	for _, s := range m.all() {
+		if s.refs.Load() == 0 && (oldest == nil || s.staler(oldest)) {
+			oldest = s
+		}
+	}
+	if oldest == nil || !m.dropLocked(oldest) {
+		return fmt.Errorf("fairlead: %d services are in use, want at most %d (WithMaxServices)", m.services.count, m.options.maxServices)
+	}
+	return nil
+}
+
+func (s *service) staler(other *service) bool {
+	if a, b := s.resolved.Load(), other.resolved.Load(); a != b {
+		return !a
+	}
+	if a, b := s.touched.Load(), other.touched.Load(); a != b {
+		return !a
+	}
+	return s.lastUsed.Load() < other.lastUsed.Load()
+}
+
+// dropLocked lets a service go that nobody holds.
+func (m *Mesh) dropLocked(s *service) bool {
+	if !s.retire() {
+		return false
+	}
+	m.services.byName.Delete(s.name)
+	m.services.count--
+	m.spawned.Go(func() { s.close(ErrClosed) })
+	return true
+}
+
+// forget remembers that the resolver has never heard of the service's name, and
+// ends its watch.
+func (m *Mesh) forget(s *service, cause error) {
+	err := ErrUnknownService
+	if cause != nil {
+		err = fmt.Errorf("%w: %w", ErrUnknownService, cause)
+	}
+	m.services.mu.Lock()
+	if m.services.byName.CompareAndDelete(s.name, s) {
+		m.services.count--
+	}
+	m.rememberUnknownLocked(s.name, err)
+	m.services.mu.Unlock()
+	// The watch's own goroutine is here: nothing may wait for it.
+	s.close(err)
+}
+
+func (m *Mesh) rememberUnknownLocked(name string, err error) {
+	now := time.Now()
+	if m.services.unknown == nil {
+		m.services.unknown = make(map[string]unknownAs)
+	}
+	if len(m.services.unknown) >= unknownNames {
+		for other, u := range m.services.unknown {
+			if now.After(u.until) {
+				delete(m.services.unknown, other)
+			}
+		}
+	}
+	if len(m.services.unknown) >= unknownNames {
+		clear(m.services.unknown)
+	}
+	m.services.unknown[name] = unknownAs{err: err, until: now.Add(unknownFor)}
+}
+
+// doubtUnknown lets the resolver be asked again for an unknown name at once.
+func (m *Mesh) doubtUnknown(name string) {
+	m.services.mu.Lock()
+	defer m.services.mu.Unlock()
+	delete(m.services.unknown, name)
+}
+
+func (m *Mesh) lookEvery() time.Duration { return max(m.options.idleAfter/10, time.Millisecond) }
+
+// tidy lets idle services go and forgets stale unknown names, every now and then
+// while there is anything to tidy.
+func (m *Mesh) tidy() {
+	m.services.mu.Lock()
+	defer m.services.mu.Unlock()
+	if m.closing.Load() {
+		return
+	}
+	now := time.Now()
+	for _, s := range m.all() {
+		if s.touched.Swap(false) || s.refs.Load() > 0 {
+			s.lastUsed.Store(now.UnixNano())
+			continue
+		}
+		if now.UnixNano()-s.lastUsed.Load() >= int64(m.options.idleAfter) {
+			m.dropLocked(s)
+		}
+	}
+	for name, u := range m.services.unknown {
+		if now.After(u.until) {
+			delete(m.services.unknown, name)
+		}
+	}
+	if m.services.count+len(m.services.unknown) == 0 {
+		m.services.janitor = nil
+		return
+	}
+	m.services.janitor = time.AfterFunc(m.lookEvery(), m.tidy)
+}
+
+// all returns the services, ordered by name.
+func (m *Mesh) all() []*service {
+	var all []*service
+	m.services.byName.Range(func(_, s any) bool {
+		all = append(all, s.(*service))
+		return true
+	})
+	slices.SortFunc(all, func(a, b *service) int {
+		switch {
+		case a.name < b.name:
+			return -1
+		case a.name > b.name:
+			return 1
+		}
+		return 0
+	})
+	return all
+}
