@@ -1,0 +1,412 @@
+package grpcbalancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/attributes"
+	lb "google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/pickfirst"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
+)
+
+// gRPC's API for resolvers and load balancing policies is experimental. What
+// this package uses of it is in this file.
+
+// scheme is that of the targets, and the name of the load balancing policy.
+const scheme = "fairlead"
+
+const serviceConfig = `{"loadBalancingConfig":[{"` + scheme + `":{}}]}`
+
+// register is the only way to bring a policy to gRPC: under a global name. What
+// belongs to one ClientConn comes with its resolver's State.
+var register = sync.OnceFunc(func() { lb.Register(policyBuilder{}) })
+
+func meshOptions(mesh *fairlead.Mesh) []grpc.DialOption {
+	register()
+	return []grpc.DialOption{
+		grpc.WithResolvers(resolverBuilder{mesh}),
+		grpc.WithDefaultServiceConfig(serviceConfig), // for who switches the resolver's off
+		grpc.WithNoProxy(),
+	}
+}
+
+// resolverBuilder brings a Mesh to gRPC.
+type resolverBuilder struct{ mesh *fairlead.Mesh }
+
+func (b resolverBuilder) Scheme() string { return scheme }
+
+// Build is called whenever a ClientConn leaves idle mode. Its error is that of
+// the call which woke the ClientConn.
+func (b resolverBuilder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	name := target.Endpoint()
+	if name == "" || target.URL.Host != "" {
+		return nil, unavailable{fmt.Errorf("grpcbalancer: the target is %q, want %s:///service", &target.URL, scheme)}
+	}
+	service, err := b.mesh.Hold(name)
+	if err != nil && !errors.Is(err, fairlead.ErrUnknownService) {
+		return nil, unavailable{explain(name, err)}
+	}
+	h := &holder{mesh: b.mesh, name: name, failed: cc.ReportError, known: func(s *fairlead.Service) {
+		// The error is for resolvers that can do something about it.
+		_ = cc.UpdateState(resolver.State{
+			ServiceConfig: cc.ParseServiceConfig(serviceConfig),
+			Attributes:    attributes.New(serviceKey{}, s),
+		})
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &meshResolver{cancel: cancel}
+	r.running.Go(func() { h.run(ctx, service, err) })
+	return r, nil
+}
+
+// serviceKey is where a resolver.State has its *fairlead.Service.
+type serviceKey struct{}
+
+// meshResolver hands gRPC the service, once: who serves it, the policy hears
+// from the service itself.
+type meshResolver struct {
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+func (r *meshResolver) ResolveNow(resolver.ResolveNowOptions) {}
+
+func (r *meshResolver) Close() {
+	r.cancel()
+	r.running.Wait()
+}
+
+// unavailable gives an error of Build the status of all others.
+type unavailable struct{ error }
+
+func (e unavailable) Unwrap() error              { return e.error }
+func (e unavailable) GRPCStatus() *status.Status { return status.New(codes.Unavailable, e.Error()) }
+
+type policyBuilder struct{}
+
+func (policyBuilder) Name() string { return scheme }
+
+func (policyBuilder) Build(cc lb.ClientConn, opts lb.BuildOptions) lb.Balancer {
+	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), closed: make(chan struct{})}
+	p.attempts.New = func() any {
+		a := &attempt{policy: p}
+		a.done = a.end
+		return a
+	}
+	return p
+}
+
+// policy is the load balancing policy of one ClientConn that is not idle: a View
+// over the service's nodes, and a link to each of them. One goroutine keeps them
+// and the ClientConn's picker up to date; everybody else wakes it.
+type policy struct {
+	cc       lb.ClientConn
+	opts     lb.BuildOptions
+	service  *fairlead.Service // nil until gRPC brings it
+	view     *balancer.View
+	unfollow func()
+	attempts sync.Pool
+	running  sync.WaitGroup
+	woken    chan struct{} // holds an element when there may be news
+	closed   chan struct{}
+
+	nodes []*balancer.Node // that have links; the goroutine's own
+	links sync.Map         // *balancer.Node → *link; written by the goroutine
+}
+
+// UpdateClientConnState takes in the service. A ClientConn has one for as long
+// as it is not idle.
+func (p *policy) UpdateClientConnState(s lb.ClientConnState) error {
+	service, _ := s.ResolverState.Attributes.Value(serviceKey{}).(*fairlead.Service)
+	switch {
+	case p.service != nil:
+		return nil
+	case service == nil:
+		p.cc.UpdateState(lb.State{ConnectivityState: connectivity.TransientFailure, Picker: noService{}})
+		return lb.ErrBadResolverState
+	}
+	p.service = service
+	p.view = service.Balancer().View(p.connected)
+	p.unfollow = service.Balancer().Follow(p.wake)
+	p.running.Go(p.run)
+	p.wake()
+	return nil
+}
+
+func (p *policy) ResolverError(error)                            {}
+func (p *policy) UpdateSubConnState(lb.SubConn, lb.SubConnState) {}
+func (p *policy) ExitIdle()                                      {} // links never stay idle
+
+func (p *policy) Close() {
+	close(p.closed)
+	if p.service == nil {
+		return
+	}
+	p.unfollow()
+	p.view.Close()
+	p.running.Wait()
+	p.follow(nil)
+}
+
+func (p *policy) wake() {
+	select {
+	case p.woken <- struct{}{}:
+	default:
+	}
+}
+
+func (p *policy) run() {
+	for {
+		select {
+		case <-p.closed:
+			return
+		case <-p.woken:
+			p.update()
+		}
+	}
+}
+
+// update brings links, view and picker up to what is known now. Where the view
+// has to follow, another update comes after it.
+func (p *policy) update() {
+	p.follow(p.service.Balancer().Nodes())
+	stale := false
+	for _, n := range p.nodes {
+		stale = p.link(n).revive() || stale
+	}
+	t := p.tally(p.nodes)
+	// A new picker, though it is like the old: gRPC asks each but once for a call
+	// that has to wait.
+	p.cc.UpdateState(lb.State{ConnectivityState: t.state(), Picker: &picker{policy: p}})
+	if stale {
+		p.view.Rebuild()
+	}
+}
+
+// tally adds up the links to the nodes. One that is still to be made counts as idle.
+func (p *policy) tally(nodes []*balancer.Node) tally {
+	var t tally
+	for _, n := range nodes {
+		conn, seen, failure := connectivity.Idle, false, error(nil)
+		if l := p.link(n); l != nil {
+			conn, seen, failure = l.status()
+		}
+		t.add(n.State(), conn, seen, failure)
+	}
+	return t
+}
+
+// follow makes links to new nodes and ends those to nodes that left. Calls in
+// flight on them end in peace.
+func (p *policy) follow(nodes []*balancer.Node) {
+	if slices.Equal(nodes, p.nodes) {
+		return
+	}
+	stays := make(map[*balancer.Node]bool, len(nodes))
+	for _, n := range nodes {
+		stays[n] = true
+		if p.link(n) == nil {
+			p.links.Store(n, p.connect(n))
+		}
+	}
+	for _, n := range p.nodes {
+		if !stays[n] {
+			p.link(n).child.Close()
+			p.links.Delete(n)
+		}
+	}
+	p.nodes = nodes
+}
+
+// connect makes a link, which begins to connect at once.
+func (p *policy) connect(n *balancer.Node) *link {
+	l := &link{ClientConn: p.cc, policy: p}
+	l.state.Store(&lb.State{ConnectivityState: connectivity.Connecting})
+	l.child = lb.Get(pickfirst.Name).Build(l, p.opts)
+	endpoint := resolver.Endpoint{Addresses: []resolver.Address{{Addr: n.Addr()}}}
+	// It fails for want of an address alone.
+	_ = l.child.UpdateClientConnState(lb.ClientConnState{
+		ResolverState: resolver.State{Endpoints: []resolver.Endpoint{endpoint}},
+	})
+	return l
+}
+
+func (p *policy) link(n *balancer.Node) *link {
+	if l, ok := p.links.Load(n); ok {
+		return l.(*link)
+	}
+	return nil
+}
+
+// connected is the view's filter.
+func (p *policy) connected(n *balancer.Node) bool {
+	l := p.link(n)
+	if l == nil {
+		return false
+	}
+	ready := l.state.Load().ConnectivityState == connectivity.Ready
+	l.seen.Store(ready)
+	return ready
+}
+
+// link is a ClientConn's way to one node: a pick_first policy with one address.
+// It stands between that policy and the ClientConn.
+type link struct {
+	lb.ClientConn
+	policy *policy
+	child  lb.Balancer
+	state  atomic.Pointer[lb.State] // the child's
+	seen   atomic.Bool              // what the view was last told
+}
+
+// UpdateState is called by the child, which may hold its lock.
+func (l *link) UpdateState(s lb.State) {
+	l.state.Store(&s)
+	l.policy.wake()
+}
+
+// revive connects again after the connection was lost, and reports whether the
+// view has to be told of a connection won or lost.
+func (l *link) revive() (stale bool) {
+	conn := l.state.Load().ConnectivityState
+	if conn == connectivity.Idle {
+		l.child.ExitIdle()
+	}
+	return l.seen.Load() != (conn == connectivity.Ready)
+}
+
+// status returns the link's state, what the view was told, and why there is no
+// connection where an attempt has failed.
+func (l *link) status() (conn connectivity.State, seen bool, failure error) {
+	s := l.state.Load()
+	if s.ConnectivityState == connectivity.TransientFailure {
+		_, failure = s.Picker.Pick(lb.PickInfo{})
+	}
+	return s.ConnectivityState, l.seen.Load(), failure
+}
+
+// subConn returns the link's connection, nil while there is none.
+func (l *link) subConn() lb.SubConn {
+	s := l.state.Load()
+	if s.ConnectivityState != connectivity.Ready {
+		return nil
+	}
+	r, err := s.Picker.Pick(lb.PickInfo{})
+	if err != nil {
+		return nil
+	}
+	return r.SubConn
+}
+
+// picker picks by the policy's view.
+type picker struct{ policy *policy }
+
+func (p *picker) Pick(call lb.PickInfo) (lb.PickResult, error) {
+	a := p.policy.attempts.Get().(*attempt)
+	a.info.Context = call.Ctx
+	sub, err := p.pick(a)
+	if err != nil {
+		a.recycle()
+		return lb.PickResult{}, err
+	}
+	return lb.PickResult{SubConn: sub, Done: a.done}, nil
+}
+
+// pick leases a node for the attempt. The view may not know yet that a
+// connection was lost: its node is avoided.
+func (p *picker) pick(a *attempt) (lb.SubConn, error) {
+	for {
+		lease, err := p.policy.view.Pick(&a.info)
+		if err != nil {
+			return nil, p.policy.refusal(err)
+		}
+		n := lease.Node()
+		if l := p.policy.link(n); l != nil {
+			if sub := l.subConn(); sub != nil {
+				a.lease = lease
+				return sub, nil
+			}
+		}
+		lease.Release()
+		if a.info.Avoids(n) {
+			return nil, lb.ErrNoSubConnAvailable
+		}
+		a.info.Avoid(n)
+	}
+}
+
+// refusal is what a call is told that finds no node: to wait where one is coming,
+// or where the view is just about to learn of one, for then there will be another
+// picker; else why. That is no status, so that calls which wait for a connection
+// go on waiting; for the others gRPC makes it Unavailable.
+func (p *policy) refusal(err error) error {
+	t := p.tally(p.service.Balancer().Nodes())
+	switch {
+	case isClosed(p.service.Ended()):
+		err = fairlead.ErrClosed
+	case t.coming || t.usable && errors.Is(err, balancer.ErrNoEndpoints):
+		return lb.ErrNoSubConnAvailable
+	case t.err() != nil:
+		err = t.err()
+	}
+	return explain(p.service.Name(), err)
+}
+
+// noService is the picker of a policy that somebody else's resolver chose.
+type noService struct{}
+
+func (noService) Pick(lb.PickInfo) (lb.PickResult, error) {
+	return lb.PickResult{}, errors.New("grpcbalancer: the target is none of a Mesh, want " + scheme + ":///service and the options of DialOptions")
+}
+
+// attempt is a call between pick and end. It is used again, so that a pick
+// allocates nothing.
+type attempt struct {
+	policy *policy
+	info   balancer.Info
+	lease  balancer.Lease
+	done   func(lb.DoneInfo) // end
+}
+
+// end is called once, when the call is over or never was.
+func (a *attempt) end(info lb.DoneInfo) {
+	a.lease.Report(a.outcome(info))
+	a.lease.Release()
+	a.recycle()
+}
+
+// outcome is neutral where nothing was sent: the connection was just lost, as
+// the zero DoneInfo says, or the request was at fault. It is so, too, for calls
+// that the end of the ClientConn broke off.
+func (a *attempt) outcome(info lb.DoneInfo) balancer.Outcome {
+	if !info.BytesSent || info.Err != nil && isClosed(a.policy.closed) {
+		return balancer.Outcome{}
+	}
+	return classify(a.info.Context, info.Err)
+}
+
+func (a *attempt) recycle() {
+	a.info, a.lease = balancer.Info{}, balancer.Lease{}
+	a.policy.attempts.Put(a)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
