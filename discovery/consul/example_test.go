@@ -1,0 +1,46 @@
+package consul_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/fairlead-go/fairlead/discovery/consul"
+)
+
+func Example() {
+	// In place of an agent: one that knows two instances of users.
+	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Consul-Index", "7")
+		fmt.Fprint(w, `[
+			{"Node": {"Node": "a", "Address": "10.0.0.1"}, "Service": {"ID": "users-1", "Port": 8080}},
+			{"Node": {"Node": "b", "Address": "10.0.0.2"}, "Service": {"ID": "users-1", "Port": 8080, "Weights": {"Passing": 3, "Warning": 1}}}
+		]`)
+	}))
+	defer agent.Close()
+
+	resolver, err := consul.New(consul.Config{Address: agent.URL})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resolver.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for snapshot, err := range resolver.Watch(ctx, "users") {
+		if err != nil {
+			fmt.Println(err) // keep what you have
+			continue
+		}
+		for _, e := range snapshot.Endpoints {
+			fmt.Println(e.ID, e.Addr, e.Weight)
+		}
+		break // a program goes on
+	}
+	// Output:
+	// a/users-1 10.0.0.1:8080 1
+	// b/users-1 10.0.0.2:8080 3
+}

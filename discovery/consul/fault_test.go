@@ -1,0 +1,403 @@
+package consul_test
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fairlead-go/fairlead/discovery/consul"
+)
+
+// element is an instance as Consul sends it.
+func element(id, address, rest string) string {
+	return fmt.Sprintf(`{"Node":{"Node":"n","Address":"10.9.9.9"},"Service":{"ID":%q,"Address":%q%s},"Checks":[{"CheckID":"c","Status":"passing"}]}`, id, address, rest)
+}
+
+var one = "[" + element("u1", "10.0.0.1", `,"Port":80`) + "]"
+
+// fake is an agent that answers by script: what a real one does not do.
+type fake struct {
+	addr     string
+	requests atomic.Int64
+}
+
+func newFake(t *testing.T, serve func(n int64, w http.ResponseWriter, r *http.Request)) *fake {
+	t.Helper()
+	f := &fake{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		serve(f.requests.Add(1), w, r)
+	}))
+	f.addr = server.Listener.Addr().String()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return f
+}
+
+// say answers with an index.
+func say(w http.ResponseWriter, index, body string) {
+	if index != "" {
+		w.Header().Set("X-Consul-Index", index)
+	}
+	w.Header().Set("X-Consul-LastContact", "0")
+	w.Header().Set("X-Consul-KnownLeader", "true")
+	_, _ = io.WriteString(w, body)
+}
+
+// block holds a waiting query until it is given up.
+func block(r *http.Request) { <-r.Context().Done() }
+
+func waits(r *http.Request) bool { return r.URL.Query().Has("index") }
+
+// TestFaults begins each watch with an answer that cannot be used: an error,
+// then a query without an index, whose answer counts.
+func TestFaults(t *testing.T) {
+	status := func(code int) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("X-Consul-Index", "99999")
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, one)
+		}
+	}
+	body := func(s string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { say(w, "7", s) }
+	}
+	for _, test := range []struct {
+		name  string
+		fault func(http.ResponseWriter)
+	}{
+		{"429", status(http.StatusTooManyRequests)},
+		{"500", status(http.StatusInternalServerError)},
+		{"redirect", func(w http.ResponseWriter) {
+			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.WriteHeader(http.StatusMovedPermanently)
+		}},
+		{"204", status(http.StatusNoContent)},
+		{"truncated", body(one[:40])},
+		{"not closed", body(one[:len(one)-1])},
+		{"empty body", body("")},
+		{"not JSON", body("<html>captive</html>")},
+		{"null", body("null")},
+		{"object", body(`{"Error":"x"}`)},
+		{"string", body(`"x"`)},
+		{"hang up", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
+		{"endless answer", func(w http.ResponseWriter) {
+			say(w, "7", "[")
+			chunk := strings.Repeat(element("u1", "10.0.0.1", `,"Port":80`)+",", 1000)
+			for written := 0; written < 2*consul.MaxAnswer; written += len(chunk) {
+				if _, err := io.WriteString(w, chunk); err != nil {
+					return
+				}
+			}
+		}},
+		{"endless error", func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusInternalServerError)
+			chunk := strings.Repeat("sorry ", 10_000)
+			for written := 0; written < 2*consul.MaxAnswer; written += len(chunk) {
+				if _, err := io.WriteString(w, chunk); err != nil {
+					return
+				}
+			}
+		}},
+		{"empty without an index", func(w http.ResponseWriter) { say(w, "", "[]") }},
+		{"empty from a server without a leader", func(w http.ResponseWriter) {
+			w.Header().Set("X-Consul-Index", "7")
+			w.Header().Set("X-Consul-LastContact", "0")
+			w.Header().Set("X-Consul-KnownLeader", "false")
+			w.Header().Set("X-Consul-Query-Backend", "blocking-query")
+			_, _ = io.WriteString(w, "[]")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+				switch {
+				case n == 1:
+					test.fault(w)
+				case waits(r):
+					block(r)
+				default:
+					say(w, "7", one)
+				}
+			})
+			f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
+			if e := f.next("error"); e.err == nil || e.Unknown || len(e.Endpoints) > 0 {
+				t.Fatalf("got %+v, %v, want an error", e.Snapshot, e.err)
+			} else if len(e.err.Error()) > 20_000 {
+				t.Errorf("the error has %d bytes", len(e.err.Error()))
+			}
+			if e := f.next("instance"); !e.has("10.0.0.1:80") {
+				t.Fatalf("got %+v, %v, want the instance", e.Snapshot, e.err)
+			}
+		})
+	}
+}
+
+// TestFirstRetries checks that a fault at the start costs milliseconds.
+func TestFirstRetries(t *testing.T) {
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		switch {
+		case n <= 3:
+			w.WriteHeader(http.StatusInternalServerError)
+		case waits(r):
+			block(r)
+		default:
+			say(w, "7", one)
+		}
+	})
+	began := time.Now()
+	f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
+	e := f.until("the instance", func(e event) bool { return e.has("10.0.0.1:80") })
+	if took := e.at.Sub(began); took > time.Second {
+		t.Errorf("three faults cost %v, want less than 1 s", took)
+	}
+}
+
+// TestIndex checks what a waiting query's answer is worth, by its index.
+func TestIndex(t *testing.T) {
+	const old = `[]`
+	two := strings.Replace(one, "10.0.0.1", "10.0.0.2", 1)
+	for _, test := range []struct {
+		name, index string
+	}{
+		{"backwards", "5"},
+		{"zero", "0"},
+		{"missing", ""},
+		{"negative", "-3"},
+		{"no number", "x"},
+		{"early and unchanged", "10"},
+		{"empty and not yet confirmed", "11"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var asked sync.Map
+			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+				asked.Store(n, r.URL.Query().Get("index"))
+				switch n {
+				case 1:
+					say(w, "10", one)
+				case 2:
+					say(w, test.index, old)
+				case 3:
+					say(w, "4", two)
+				default:
+					block(r)
+				}
+			})
+			f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
+			if e := f.next("first"); !e.has("10.0.0.1:80") {
+				t.Fatalf("got %+v, %v", e.Snapshot, e.err)
+			}
+			if e := f.next("second"); !e.has("10.0.0.2:80") {
+				t.Fatalf("got %+v, %v, want what the query without an index says", e.Snapshot, e.err)
+			}
+			f.quiet(100 * time.Millisecond)
+			for n, want := range map[int64]string{1: "", 2: "10", 3: "", 4: "4"} {
+				if got, _ := asked.Load(n); got != want {
+					t.Errorf("query %d asked with index %q, want %q", n, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestEqualSnapshots checks that an index which moves for nothing yields nothing.
+func TestEqualSnapshots(t *testing.T) {
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		if n > 5 {
+			block(r)
+		}
+		say(w, fmt.Sprint(n), one)
+	})
+	f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
+	f.next("instance")
+	f.quiet(200 * time.Millisecond)
+	if n := agent.requests.Load(); n != 6 {
+		t.Errorf("%d queries, want 6", n)
+	}
+}
+
+// TestNoBusyLoop checks the rate against agents that answer at once, for ever.
+func TestNoBusyLoop(t *testing.T) {
+	var resolvers []*consul.Resolver
+	var checks []func()
+	big := "[" + strings.Repeat(" ", consul.LargeAnswer) + one[1:]
+	for _, test := range []struct {
+		name  string
+		most  int64
+		serve func(n int64, w http.ResponseWriter, r *http.Request)
+	}{
+		{"index stands", 14, func(_ int64, w http.ResponseWriter, _ *http.Request) { say(w, "7", one) }},
+		{"index moves", 14, func(n int64, w http.ResponseWriter, _ *http.Request) { say(w, fmt.Sprint(n), one) }},
+		{"no index", 14, func(_ int64, w http.ResponseWriter, _ *http.Request) { say(w, "", one) }},
+		{"index falls", 14, func(n int64, w http.ResponseWriter, _ *http.Request) { say(w, fmt.Sprint(100_000-n), one) }},
+		{"unknown", 14, func(n int64, w http.ResponseWriter, _ *http.Request) { say(w, fmt.Sprint(n), "[]") }},
+		{"changes", 70, func(n int64, w http.ResponseWriter, _ *http.Request) {
+			say(w, fmt.Sprint(n), strings.Replace(one, "10.0.0.1", fmt.Sprintf("10.0.0.%d", 1+n%2), 1))
+		}},
+		{"errors", 14, func(_ int64, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }},
+		{"every other an error", 14, func(n int64, w http.ResponseWriter, _ *http.Request) {
+			if n%2 == 0 {
+				w.WriteHeader(403)
+				return
+			}
+			say(w, fmt.Sprint(n), one)
+		}},
+		{"large", 5, func(n int64, w http.ResponseWriter, _ *http.Request) { say(w, fmt.Sprint(n), big) }},
+	} {
+		agent := newFake(t, test.serve)
+		resolver := newResolver(t, consul.Config{Address: agent.addr})
+		follow(t, resolver, "users")
+		resolvers = append(resolvers, resolver)
+		checks = append(checks, func() {
+			if n := agent.requests.Load(); n > test.most {
+				t.Errorf("%s: %d queries in 3 s, want at most %d", test.name, n, test.most)
+			}
+		})
+	}
+	refreshFor(3*time.Second, resolvers)
+	for _, check := range checks {
+		check()
+	}
+}
+
+// refreshFor calls Refresh a thousand times a second.
+func refreshFor(d time.Duration, resolvers []*consul.Resolver) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(d); ; {
+		select {
+		case <-end:
+			return
+		case <-tick.C:
+			for _, r := range resolvers {
+				r.Refresh("users")
+			}
+		}
+	}
+}
+
+// TestQuery checks what every query says.
+func TestQuery(t *testing.T) {
+	requests := make(chan *http.Request, 10)
+	agent := newFake(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
+		requests <- r
+		if waits(r) {
+			block(r)
+		}
+		say(w, "7", one)
+	})
+	config := consul.Config{
+		Address: "http://" + agent.addr + "/prefix", Token: "secret", Datacenter: "dc1",
+		Namespace: "team", Partition: "part", Tags: []string{"v2"}, Filter: "Service.Port > 1",
+	}
+	follow(t, newResolver(t, config), "Users.service.dc2.consul")
+	for _, wait := range []bool{false, true} {
+		r := <-requests
+		q := r.URL.Query()
+		for key, want := range map[string]string{
+			"dc": "dc2", "ns": "team", "partition": "part", "stale": "",
+			"filter": "`v2` in Service.Tags and (Service.Port > 1)",
+		} {
+			if !q.Has(key) || q.Get(key) != want {
+				t.Errorf("%s is %q, want %q", key, q.Get(key), want)
+			}
+		}
+		if r.URL.Path != "/prefix/v1/health/service/users" || r.Header.Get("X-Consul-Token") != "secret" || r.Header.Get("Accept-Encoding") != "gzip" {
+			t.Errorf("asked %s with %v", r.URL, r.Header)
+		}
+		if q.Has("passing") || q.Has("near") || waits(r) != wait {
+			t.Errorf("query %v", q)
+		}
+		if d, err := time.ParseDuration(q.Get("wait")); wait && (err != nil || d < 45*time.Second || d > 60*time.Second) {
+			t.Errorf("wait is %q, want 45 to 60 s", q.Get("wait"))
+		}
+	}
+}
+
+// TestTimeout checks that an agent which hangs is given up.
+func TestTimeout(t *testing.T) {
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		if n == 1 || waits(r) {
+			block(r)
+		}
+		say(w, "7", one)
+	})
+	f := follow(t, newResolver(t, consul.Config{Address: agent.addr, Timeout: 200 * time.Millisecond}), "users")
+	f.until("an error", isError)
+	f.until("the instance", func(e event) bool { return e.has("10.0.0.1:80") })
+}
+
+// TestWarnsOnce sends bad entries again and again.
+func TestWarnsOnce(t *testing.T) {
+	var log syncBuilder
+	bad := "[" + strings.Join([]string{
+		element("u1", "10.0.0.1", `,"Port":80`), element("u1", "10.0.0.2", `,"Port":80`), element("u2", "10.0.0.1", ``),
+	}, ",") + "]"
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		if n > 5 {
+			block(r)
+		}
+		say(w, fmt.Sprint(n), bad)
+	})
+	f := follow(t, newResolver(t, consul.Config{Address: agent.addr, Logger: slog.New(slog.NewTextHandler(&log, nil))}), "users")
+	if e := f.next("instance"); !e.has("10.0.0.1:80") {
+		t.Errorf("got %+v, %v", e.Snapshot, e.err)
+	}
+	f.quiet(100 * time.Millisecond)
+	if n := strings.Count(log.String(), "level=WARN"); n != 2 {
+		t.Errorf("%d warnings, want 2:\n%s", n, log.String())
+	}
+}
+
+type syncBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder // guarded by mu
+}
+
+func (s *syncBuilder) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuilder) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// TestNames checks that a name which cannot be Consul's never gets there.
+func TestNames(t *testing.T) {
+	agent := newFake(t, func(int64, http.ResponseWriter, *http.Request) {})
+	resolver := newResolver(t, consul.Config{Address: agent.addr})
+	for _, name := range []string{"users:8080", "", "../kv/x", "users?x", "v2.users.service.consul", strings.Repeat("x", 254)} {
+		f := follow(t, resolver, name)
+		if e := f.next("refusal of " + name); e.err == nil || !e.Unknown {
+			t.Errorf("%q: got %+v, %v, want Unknown beside an error", name, e.Snapshot, e.err)
+		} else if name == "users:8080" && !strings.Contains(e.err.Error(), "port") {
+			t.Errorf("%q: the error says nothing of the port: %v", name, e.err)
+		}
+	}
+	if n := agent.requests.Load(); n != 0 {
+		t.Errorf("%d queries, want none", n)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	resolver := newResolver(t, consul.Config{})
+	if err := resolver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f := follow(t, resolver, "users")
+	if e := f.next("refusal"); e.err != consul.ErrClosed {
+		t.Errorf("got %v, want ErrClosed", e.err)
+	}
+	<-f.ended
+}

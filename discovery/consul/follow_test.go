@@ -1,0 +1,108 @@
+package consul_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/discovery/consul"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 20 * time.Second
+
+// event is one step of a watch.
+type event struct {
+	discovery.Snapshot
+	err error
+	at  time.Time
+}
+
+// follower reads a watch in the background.
+type follower struct {
+	t      *testing.T
+	events chan event
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func newResolver(t *testing.T, config consul.Config) *consul.Resolver {
+	t.Helper()
+	resolver, err := consul.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resolver.Close() })
+	return resolver
+}
+
+func follow(t *testing.T, r discovery.Resolver, service string) *follower {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &follower{t: t, events: make(chan event, 10_000), cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(f.ended)
+		for s, err := range r.Watch(ctx, service) {
+			f.events <- event{s, err, time.Now()}
+		}
+	}()
+	t.Cleanup(f.stop)
+	return f
+}
+
+// stop ends the watch and checks that it ends within the second it has.
+func (f *follower) stop() {
+	f.t.Helper()
+	began := time.Now()
+	f.cancel()
+	<-f.ended
+	if took := time.Since(began); took > time.Second {
+		f.t.Errorf("the watch ended %v after its context, want within 1 s", took)
+	}
+}
+
+func (f *follower) next(what string) event {
+	f.t.Helper()
+	return f.until(what, func(event) bool { return true })
+}
+
+// until returns the first event that satisfies ok.
+func (f *follower) until(what string, ok func(event) bool) event {
+	f.t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case e := <-f.events:
+			if ok(e) {
+				return e
+			}
+			f.t.Logf("waiting for %s: passed over %+v, %v", what, e.Snapshot, e.err)
+		case <-deadline:
+			f.t.Fatalf("no %s within %v", what, patience)
+		}
+	}
+}
+
+// quiet checks that nothing comes for a while.
+func (f *follower) quiet(d time.Duration) {
+	f.t.Helper()
+	select {
+	case e := <-f.events:
+		f.t.Errorf("unwanted event: %+v, %v", e.Snapshot, e.err)
+	case <-time.After(d):
+	}
+}
+
+func (e event) has(addrs ...string) bool {
+	if e.err != nil || e.Unknown || len(e.Endpoints) != len(addrs) {
+		return false
+	}
+	for i, endpoint := range e.Endpoints {
+		if endpoint.Addr != addrs[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func isError(e event) bool { return e.err != nil }

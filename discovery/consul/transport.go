@@ -1,0 +1,120 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	maxAnswer = 64 << 20 // bytes of a 200, after decompression
+	maxError  = 16 << 10 // bytes of any other answer
+)
+
+var errTooLarge = errors.New("the answer is larger than 64 MiB")
+
+// placeholder stands where consul/api wants a token. Without one it would read
+// the token file itself, once, and send that token for ever.
+const placeholder = "-"
+
+// newClient makes the client of a Resolver. It does no network I/O, but reads
+// the TLS files that CONSUL_* names.
+func newClient(c Config) (*api.Client, *http.Transport, tokenSource, error) {
+	conf := api.DefaultConfig()
+	if c.Address != "" {
+		conf.Address = c.Address
+	}
+	if c.Namespace != "" {
+		conf.Namespace = c.Namespace
+	}
+	if c.Partition != "" {
+		conf.Partition = c.Partition
+	}
+	token := c.tokenSource(conf.TokenFile, conf.Token)
+	conf.Token, conf.TokenFile = placeholder, ""
+
+	transport, err := newTransport(c, conf)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	conf.HttpClient = &http.Client{
+		Transport: carrier{transport},
+		// A redirect would carry the token to wherever it points.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	client, err := api.NewClient(conf)
+	return client, transport, token, err
+}
+
+// newTransport makes the connections of one Resolver, and moves what Config
+// says about them out of conf.
+func newTransport(c Config, conf *api.Config) (*http.Transport, error) {
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSHandshakeTimeout:   5 * time.Second,
+		ForceAttemptHTTP2:     true, // hundreds of watches then share a few connections
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	if path, found := strings.CutPrefix(conf.Address, "unix://"); found {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }
+		t.Proxy = nil
+		conf.Address = "localhost"
+	}
+	if c.TLS != nil {
+		conf.Scheme = "https"
+		t.TLSClientConfig = c.TLS.Clone()
+		return t, nil
+	}
+	var err error
+	t.TLSClientConfig, err = api.SetupTLSConfig(&conf.TLSConfig)
+	return t, err
+}
+
+// carrier sends consul/api's requests, and bounds what comes back.
+type carrier struct{ transport *http.Transport }
+
+func (c carrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Header.Get("X-Consul-Token") == placeholder {
+		req = req.Clone(req.Context())
+		req.Header.Del("X-Consul-Token")
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	} else {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxError), resp.Body}
+	}
+	return resp, nil
+}
+
+// boundedBody fails where more than left bytes come.
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.left -= n
+	if b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
