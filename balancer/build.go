@@ -66,7 +66,7 @@ func (b *Balancer) note(urgent, onCall bool) bool {
 	if !b.urgent && len(b.members()) > 0 {
 		wait = max(time.Until(b.nextBuild), 0)
 	}
-	if slow := len(b.nodes) > callNodes || b.cost > callCost; wait == 0 && !(onCall && slow) {
+	if slow := len(b.nodes) > callNodes || b.cost > callCost; wait == 0 && (!onCall || !slow) {
 		return true
 	}
 	b.buildLaterLocked(wait)

@@ -25,7 +25,7 @@ func snapshotsOf(data string) [][]discovery.Endpoint {
 			copy(weight[:], fields[2])
 			e := discovery.Endpoint{ID: fields[0], Addr: fields[1], Weight: int(int64(binary.LittleEndian.Uint64(weight[:]))), Drain: fields[3] == "d"}
 			if len(fields[2]) < 8 {
-				fmt.Sscan(fields[2], &e.Weight) //nolint:errcheck // whatever it gives
+				fmt.Sscan(fields[2], &e.Weight)
 			}
 			endpoints = append(endpoints, e)
 		}

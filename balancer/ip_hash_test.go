@@ -139,9 +139,9 @@ func TestIPHashMovesOnlyTheUsersOfANodeThatLeaves(t *testing.T) {
 			update(t, b, append(endpoints[:tt.n/2:tt.n/2], endpoints[tt.n/2+1:]...))
 			moved, stayed := 0, 0
 			for i, id := range homes(t, b, 20_000) {
-				switch {
-				case before[i] == gone:
-				case before[i] == id:
+				switch before[i] {
+				case gone:
+				case id:
 					stayed++
 				default:
 					moved++

@@ -57,7 +57,6 @@ func (t *tally) err() error {
 	case t.failure == nil:
 		return fmt.Errorf("none of %d endpoints is connected", t.endpoints)
 	}
-	// Not %w: gRPC would end the calls that wait for a connection if there were a
-	// status in the chain.
+	//nolint:errorlint // with a status in the chain gRPC would end the calls that wait for a connection
 	return fmt.Errorf("none of %d endpoints is connected: %v", t.endpoints, t.failure)
 }

@@ -107,7 +107,7 @@ func TestComparisonKeepsTheMedianOfALargeFleet(t *testing.T) {
 	}
 }
 
-func TestComparisonConcurrency(t *testing.T) {
+func TestComparisonConcurrency(_ *testing.T) {
 	var c rolling.Comparison
 	windows := rated(append([]int{50}, repeat(0, 19)...)...)
 	var wg sync.WaitGroup
