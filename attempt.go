@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -179,9 +178,13 @@ func (a *attempt) wrapBody() {
 // Read reads the response's body. Its end is the attempt's.
 func (a *attempt) Read(p []byte) (int, error) {
 	n, err := a.body.Read(p)
-	if err != nil {
-		a.finish(err)
+	if err == nil {
+		return n, nil
 	}
+	if !errors.Is(err, io.EOF) && a.call.service.mesh.closed.Load() {
+		err = ErrClosed
+	}
+	a.finish(err)
 	return n, err
 }
 
@@ -240,19 +243,4 @@ func (a *attempt) lose() {
 		body.Close()
 		a.finish(nil)
 	}
-}
-
-// withPort returns a URL's host with the port of https if it has none.
-func withPort(host string) string {
-	if _, _, err := net.SplitHostPort(host); err == nil {
-		return host
-	}
-	return net.JoinHostPort(trimBrackets(host), "443")
-}
-
-func trimBrackets(host string) string {
-	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
-		return host[1 : len(host)-1]
-	}
-	return host
 }

@@ -44,9 +44,20 @@ func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 	if s.settings.timeout > 0 {
 		c.ctx, c.cancel = context.WithTimeoutCause(c.ctx, s.settings.timeout, ErrTimeout)
 	}
+	var err error
+	if fallback := s.mesh.options.fallback; fallback != nil {
+		// A foreign host is no call of ours: it has neither span nor deadline.
+		if err = s.await(c.ctx, cancelled(req)); errors.Is(err, ErrUnknownService) {
+			c.end(0, nil)
+			return fallback.RoundTrip(req)
+		}
+	}
 	c.ctx, c.span = s.mesh.telemetry.StartCall(c.ctx, s.name, req.Method)
 	c.derived = c.cancel != nil || c.span.Enabled()
-	if err := s.await(c.ctx, cancelled(req)); err != nil {
+	if err == nil {
+		err = s.await(c.ctx, cancelled(req))
+	}
+	if err != nil {
 		closeBody(req)
 		err = c.explain(err, nil)
 		c.end(0, err)
@@ -54,42 +65,6 @@ func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if s.chain != nil {
 		return c.throughChain()
-	}
-	return c.run()
-}
-
-// throughChain makes the call by way of the user's middleware, which sends it on
-// as a call of its own within this one's deadline and span.
-func (c *call) throughChain() (*http.Response, error) {
-	resp, err := c.service.chain.RoundTrip(c.req.WithContext(context.WithValue(c.ctx, outerKey{}, c)))
-	if err == nil && resp == nil {
-		err = errors.New("fairlead: the middleware returned neither response nor error")
-	}
-	if err != nil {
-		c.end(0, err)
-		return nil, err
-	}
-	resp.Request = c.req
-	if resp.Body == nil || resp.Body == http.NoBody {
-		resp.Body = http.NoBody
-		c.end(resp.StatusCode, nil)
-		return resp, nil
-	}
-	resp.Body = endOf(resp.Body, func(err error) { c.end(resp.StatusCode, err) })
-	return resp, nil
-}
-
-type outerKey struct{}
-
-// innerTransport is where a service's middleware ends.
-type innerTransport struct{ service *service }
-
-func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	c := &call{service: t.service, req: req, ctx: req.Context()}
-	c.outer, _ = c.ctx.Value(outerKey{}).(*call)
-	if err := checkRequest(req); err != nil {
-		closeBody(req)
-		return nil, err
 	}
 	return c.run()
 }
@@ -159,7 +134,7 @@ func (c *call) judge(a *attempt) retry.Decision {
 	a.lease.Report(o)
 	a.verdict(o)
 	if o.Resend == balancer.ResendNever || c.override.Retry == RetryForbidden {
-		return retry.Decision{Reason: retry.Final}
+		return retry.Decision{Reason: retry.ReasonFinal}
 	}
 	if o.Resend == balancer.ResendAlways {
 		c.service.refresh()
@@ -247,7 +222,7 @@ func (c *call) conclude(a *attempt, why retry.Decision) (*http.Response, error) 
 		return c.answer(a)
 	}
 	err := a.err
-	if why.Reason == retry.NoBudget {
+	if why.Reason == retry.ReasonBudget {
 		err = fmt.Errorf("%w (%w)", err, retry.ErrBudget)
 	}
 	err = c.explain(err, a)
@@ -330,18 +305,6 @@ func (c *call) explain(err error, a *attempt) error {
 		e.Endpoint = a.lease.Node().ID()
 	}
 	return e
-}
-
-func (s *service) warnNoKey() {
-	if !s.noKey.Swap(true) {
-		s.mesh.logger.Warn("fairlead: a call carries neither client address nor hash key, picking by load instead",
-			"service", s.name, "policy", s.balancer.Policy().Name())
-	}
-}
-
-func isTimeout(err error) bool {
-	var t interface{ Timeout() bool }
-	return errors.As(err, &t) && t.Timeout()
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -23,7 +23,7 @@ type Classifier func(ctx context.Context, resp *http.Response, err error) balanc
 //	HTTP/2 REFUSED_STREAM           overload, any call may be sent again
 //	other errors, timeouts of ours  failure, safe calls may be sent again
 //	429                             overload, safe calls may be sent again
-//	503 with Retry-After            overload, the endpoint cools, safe calls may be sent again
+//	503 with a readable Retry-After overload, the endpoint cools, safe calls may be sent again
 //	502, 503, 504                   failure, safe calls may be sent again
 //	other 5xx but 501               failure
 //	421                             success, any call may be sent again
@@ -32,19 +32,16 @@ func Classify(_ context.Context, resp *http.Response, err error) balancer.Outcom
 	if err != nil {
 		return classifyError(err)
 	}
+	asked, told := retryAfter(resp.Header, time.Now)
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:
 		return balancer.Outcome{
 			Verdict:    balancer.Overload,
 			Resend:     balancer.ResendIfSafe,
-			RetryAfter: retryAfter(resp.Header, time.Now()),
+			RetryAfter: asked,
 		}
-	case code == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "":
-		after := retryAfter(resp.Header, time.Now())
-		if after == 0 {
-			break
-		}
-		return balancer.Outcome{Verdict: balancer.Overload, Resend: balancer.ResendIfSafe, RetryAfter: after, Cool: after}
+	case code == http.StatusServiceUnavailable && told:
+		return balancer.Outcome{Verdict: balancer.Overload, Resend: balancer.ResendIfSafe, RetryAfter: asked, Cool: asked}
 	case code == http.StatusMisdirectedRequest:
 		return balancer.Outcome{Verdict: balancer.Success, Resend: balancer.ResendAlways}
 	case code < 500 || code == http.StatusNotImplemented:
@@ -87,20 +84,21 @@ func (e streamError) Error() string { return "stream error " + strconv.Itoa(int(
 const maxRetryAfter = 24 * time.Hour
 
 // retryAfter returns how long an answer asks its caller to wait, by RFC 9110,
-// section 10.2.3: seconds or a date. 0 means not at all or unreadable.
-func retryAfter(h http.Header, now time.Time) time.Duration {
+// section 10.2.3: seconds or a date. told is false where it does not say, or not
+// readably.
+func retryAfter(h http.Header, now func() time.Time) (asked time.Duration, told bool) {
 	value := h.Get("Retry-After")
 	if value == "" {
-		return 0
+		return 0, false
 	}
 	if seconds, err := strconv.ParseUint(value, 10, 63); err == nil {
-		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second, true
 	} else if errors.Is(err, strconv.ErrRange) {
-		return maxRetryAfter
+		return maxRetryAfter, true
 	}
 	date, err := http.ParseTime(value)
 	if err != nil {
-		return 0
+		return 0, false
 	}
-	return min(max(date.Sub(now), 0), maxRetryAfter)
+	return min(max(date.Sub(now()), 0), maxRetryAfter), true
 }

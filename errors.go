@@ -66,9 +66,11 @@ func (e *CallError) Unwrap() error { return e.Err }
 
 // Timeout reports whether the cause is a timeout. net/http asks for it without
 // unwrapping.
-func (e *CallError) Timeout() bool {
+func (e *CallError) Timeout() bool { return isTimeout(e.Err) }
+
+func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
-	return errors.As(e.Err, &t) && t.Timeout()
+	return errors.As(err, &t) && t.Timeout()
 }
 
 // timeoutError is a time limit of ours that ran out.
@@ -89,7 +91,4 @@ type dialError struct {
 
 func (e *dialError) Error() string { return "no connection to " + e.addr + ": " + e.err.Error() }
 func (e *dialError) Unwrap() error { return e.err }
-func (e *dialError) Timeout() bool {
-	var t interface{ Timeout() bool }
-	return errors.As(e.err, &t) && t.Timeout()
-}
+func (e *dialError) Timeout() bool { return isTimeout(e.err) }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fairlead-go/fairlead"
@@ -312,19 +313,36 @@ func TestFaultsOfTheRequest(t *testing.T) {
 	}
 }
 
-// The caller's deadline holds while the resolver has nothing to say.
+// The caller's deadline holds while the resolver has nothing to say, with a
+// fallback transport and without.
 func TestDeadlineWhileResolving(t *testing.T) {
 	silent := watchFunc(func(ctx context.Context, _ string, _ func(discovery.Snapshot, error) bool) { <-ctx.Done() })
-	mesh := newMeshOver(t, silent)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	began := time.Now()
-	_, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx))
-	if err != context.DeadlineExceeded {
-		t.Errorf("error %v, want context.DeadlineExceeded itself", err)
-	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("blocked for %v, want the deadline of 50ms", took)
+	for name, opts := range map[string][]fairlead.Option{
+		"alone":         nil,
+		"with fallback": {fairlead.WithFallbackTransport(http.DefaultTransport)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				took := func(ctx context.Context, opts ...fairlead.Option) (time.Duration, error) {
+					mesh := newMeshOver(t, silent, opts...)
+					began := time.Now()
+					req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "http://users/", nil)
+					_, err := mesh.RoundTrip(req)
+					return time.Since(began), err
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+				defer cancel()
+				if d, err := took(ctx, opts...); err != context.DeadlineExceeded || d != 50*time.Millisecond {
+					t.Errorf("after %v: %v, want context.DeadlineExceeded itself after 50ms", d, err)
+				}
+				if d, err := took(context.Background(), append(opts, fairlead.WithTimeout(time.Second))...); !errors.Is(err, fairlead.ErrTimeout) || d != time.Second {
+					t.Errorf("after %v: %v, want ErrTimeout after 1s", d, err)
+				}
+				if d, err := took(context.Background(), opts...); !errors.Is(err, fairlead.ErrUnresolved) || d != 5*time.Second {
+					t.Errorf("after %v: %v, want ErrUnresolved after 5s", d, err)
+				}
+			})
+		})
 	}
 }
 

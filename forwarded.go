@@ -13,7 +13,8 @@ const maxTrustedHops = 100
 
 // WithForwardedIP takes the end user's address, for balancer.IPHash, from the
 // Forwarded (RFC 7239) or X-Forwarded-For header of the requests, where their
-// context carries none: for a proxy that passes on what it was sent.
+// context carries none: for a proxy that passes on what it was sent. It is off by
+// default.
 //
 // trustedHops is how many of the entries at the right end were written by
 // proxies of your own and name further proxies of your own. 0 takes the last

@@ -31,7 +31,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		if d := retryAfter(http.Header{"Retry-After": {value}}, now); d < 0 || d > maxRetryAfter {
+		if d, _ := retryAfter(http.Header{"Retry-After": {value}}, func() time.Time { return now }); d < 0 || d > maxRetryAfter {
 			t.Errorf("retryAfter(%q) = %v", value, d)
 		}
 	})

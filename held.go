@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
-	"github.com/fairlead-go/fairlead/retry"
-	"github.com/fairlead-go/fairlead/tracing"
 )
 
 // Service is a service of a [Mesh] that somebody holds: what the Mesh's own HTTP
@@ -53,15 +50,6 @@ func (s *Service) Wait(ctx context.Context) error { return s.service.await(ctx, 
 // Balancer returns the service's balancer. Its picks are to be reported and
 // released; it must be neither updated nor closed.
 func (s *Service) Balancer() *balancer.Balancer { return s.service.balancer }
-
-// Retry returns what decides whether the service's calls are sent again.
-func (s *Service) Retry() *retry.Policy { return s.service.retry }
-
-// Timeout returns what [WithTimeout] set for the service.
-func (s *Service) Timeout() time.Duration { return s.service.settings.timeout }
-
-// Telemetry returns the Mesh's spans and metrics.
-func (s *Service) Telemetry() *tracing.Telemetry { return s.service.mesh.telemetry }
 
 // Ended is closed when the service's Mesh was closed.
 func (s *Service) Ended() <-chan struct{} { return s.service.mesh.ended }

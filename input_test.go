@@ -37,6 +37,7 @@ func TestBadOptions(t *testing.T) {
 		{"absurd weight", discovery.Services{"users": {{Addr: "a:1", Weight: 1 << 40}}}, nil, []string{"Weight", "1000000"}},
 		{"duplicate", discovery.Services{"users": discovery.Addrs("a:1", "a:1")}, nil, []string{"a:1", "twice"}},
 		{"empty name", discovery.Services{"": discovery.Addrs("a:1")}, nil, []string{"name", "empty"}},
+		{"capitals", discovery.Services{"Users": discovery.Addrs("a:1")}, nil, []string{"Users", "lower case"}},
 		{"nil option", good, nilOption(), []string{"option", "nil"}},
 		{"nil policy", good, fairlead.WithBalancer(nil), []string{"WithBalancer", "nil"}},
 		{"failures", good, fairlead.WithBreaker(breaker.Config{ConsecutiveFailures: -2}), []string{"ConsecutiveFailures", "-2", "-1"}},

@@ -21,10 +21,11 @@ type link struct {
 	breaker *breaker.Breaker // nil without breakers
 
 	ready  atomic.Pointer[roundTripper] // nil until made
+	making sync.Mutex                   // one transport is made at a time; the user's functions run under it
 	mu     sync.Mutex
-	pinned *pinned // nil with WithEndpointTransport; guarded by mu
-	custom http.RoundTripper
-	left   bool // guarded by mu
+	pinned *pinned           // nil until made, and with WithEndpointTransport; guarded by mu
+	custom http.RoundTripper // of WithEndpointTransport; guarded by mu
+	left   bool              // guarded by mu
 }
 
 // roundTripper is a pointer's worth of http.RoundTripper.
@@ -57,17 +58,17 @@ func (l *link) transport() (http.RoundTripper, error) {
 	if rt := l.ready.Load(); rt != nil {
 		return rt.RoundTripper, nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.making.Lock()
+	defer l.making.Unlock()
 	if rt := l.ready.Load(); rt != nil {
 		return rt.RoundTripper, nil
 	}
-	rt, err := l.makeLocked()
+	rt, err := l.makeTransport()
 	if err != nil {
 		return nil, err
 	}
 	for i := len(l.service.settings.attemptMiddleware) - 1; i >= 0; i-- {
-		if rt = l.service.settings.attemptMiddleware[i](rt); rt == nil {
+		if rt = l.service.settings.attemptMiddleware[i](rt); isNil(rt) {
 			return nil, fmt.Errorf("fairlead: WithAttemptMiddleware: middleware %d returned nil, want a RoundTripper", i)
 		}
 	}
@@ -75,10 +76,11 @@ func (l *link) transport() (http.RoundTripper, error) {
 	return rt, nil
 }
 
-func (l *link) makeLocked() (http.RoundTripper, error) {
+// makeTransport is called with making held.
+func (l *link) makeTransport() (http.RoundTripper, error) {
 	s := l.service
 	if s.settings.endpointTransport == nil {
-		return l.pinnedLocked(), nil
+		return l.makePinned(), nil
 	}
 	rt, err := s.settings.endpointTransport(s.name, l.node.Endpoint())
 	if err != nil {
@@ -87,22 +89,33 @@ func (l *link) makeLocked() (http.RoundTripper, error) {
 	if isNil(rt) {
 		return nil, fmt.Errorf("fairlead: WithEndpointTransport: the function returned neither transport nor error for endpoint %q of service %q", l.node.ID(), s.name)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.custom = rt
 	return rt, nil
 }
 
-func (l *link) pinnedLocked() *pinned {
-	if l.pinned == nil {
-		l.pinned = newPinned(l)
+// makePinned returns the pinned transport, which it makes the first time. It is
+// called with making held.
+func (l *link) makePinned() *pinned {
+	l.mu.Lock()
+	p := l.pinned
+	l.mu.Unlock()
+	if p != nil {
+		return p
 	}
-	return l.pinned
+	p = newPinned(l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pinned = p
+	return p
 }
 
 // check is what a breaker does before it lets a live call probe.
 func (l *link) check(ctx context.Context) error {
-	l.mu.Lock()
-	p := l.pinnedLocked()
-	l.mu.Unlock()
+	l.making.Lock()
+	p := l.makePinned()
+	l.making.Unlock()
 	var tlsAddr string
 	if addr := l.service.tlsAddr.Load(); addr != nil {
 		tlsAddr = *addr
@@ -129,7 +142,7 @@ func (l *link) leave() {
 	if l.breaker != nil {
 		l.breaker.Close()
 	}
-	if l.node.InFlight() > 0 {
+	if l.node.InFlight() > 0 && !l.service.mesh.closed.Load() {
 		return // its connection may be wanted the next moment
 	}
 	l.closeIdle()

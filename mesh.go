@@ -80,7 +80,9 @@ func (m *Mesh) Client() *http.Client { return &http.Client{Transport: m} }
 // changed, its body is always closed, and an answer of any status is an answer.
 //
 // The error is the cause of the context's end, itself, when the caller's
-// context ended; [ErrClosed] after Close; and else a *[CallError].
+// context ended; [ErrClosed] after Close; that of the user's middleware or
+// fallback transport, itself; a plain error for a request that cannot be a call
+// (its URL, scheme or header); and else a *[CallError].
 func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := checkRequest(req); err != nil {
 		closeBody(req)
@@ -92,13 +94,6 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	s, err := m.acquire(name)
-	if err == nil && m.options.fallback != nil {
-		if err = s.await(req.Context(), cancelled(req)); errors.Is(err, ErrUnknownService) {
-			s.release()
-		} else {
-			err = nil
-		}
-	}
 	switch {
 	case err == nil:
 		return s.roundTrip(req)
@@ -115,7 +110,7 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // Ready looks the services up and returns when each has an endpoint that may be
 // called, or when ctx ends, with an error that names those that have none and
-// why. A name the resolver does not know is waited for like any other.
+// why. It returns at once when the Mesh is closed or a name cannot be a service's. A name the resolver does not know is waited for like any other.
 func (m *Mesh) Ready(ctx context.Context, services ...string) error {
 	waiting := make([]error, len(services))
 	var wg sync.WaitGroup
@@ -125,6 +120,8 @@ func (m *Mesh) Ready(ctx context.Context, services ...string) error {
 	wg.Wait()
 	return errors.Join(waiting...)
 }
+
+const shutdownEvery = 20 * time.Millisecond
 
 const (
 	readyEvery   = 20 * time.Millisecond // while endpoints are known and not ready
@@ -182,16 +179,21 @@ func (m *Mesh) CloseIdleConnections() {
 }
 
 // Shutdown lets no new call begin, waits until those in flight have ended, their
-// bodies read or closed, and closes the Mesh. When ctx ends first it returns the
-// cause of that, and the calls go on: Close ends them.
+// bodies read or closed, and closes the Mesh. Calls of other protocols are waited
+// for too, but not kept from beginning; those sent to the fallback transport are
+// not waited for. When ctx ends first it returns the cause of that, and the calls
+// go on: Close ends them.
 func (m *Mesh) Shutdown(ctx context.Context) error {
 	m.closing.Store(true)
+	look := time.NewTicker(shutdownEvery)
+	defer look.Stop()
 	for m.busy() {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-m.ended:
 		case <-m.quiet:
+		case <-look.C: // calls of other protocols do not tell
 		}
 	}
 	return m.Close()
@@ -202,7 +204,7 @@ func (m *Mesh) busy() bool {
 		return false
 	}
 	for _, s := range m.all() {
-		if s.refs.Load() > s.holds.Load() {
+		if s.refs.Load() > s.holds.Load() || s.balancer.InFlight() > 0 {
 			return true
 		}
 	}
@@ -229,7 +231,9 @@ func (m *Mesh) idle() {
 }
 
 // Close ends the Mesh now: calls in flight fail with [ErrClosed], connections
-// are closed, watches end. It returns when all goroutines of the Mesh have
+// are closed, watches end. What is sent through transports of the user's own
+// ([WithEndpointTransport], [WithFallbackTransport], a DialTLSContext) ends when
+// they end it; an endpoint's that is an io.Closer is closed. Close returns when all goroutines of the Mesh have
 // ended, which takes as long as the resolver takes to give up its watches. To
 // close twice is no error.
 func (m *Mesh) Close() error {

@@ -160,7 +160,8 @@ func WithBreaker(c breaker.Config) ServiceOption {
 	})
 }
 
-// WithoutBreaker does without breakers.
+// WithoutBreaker does without breakers: no endpoint is taken out for failing.
+// Cooling still applies.
 func WithoutBreaker() ServiceOption {
 	return serviceOption(func(s *settings) error {
 		s.breaker = nil
@@ -228,7 +229,8 @@ func WithTLS(c *tls.Config) ServiceOption {
 // WithTransport adjusts the transport of each endpoint, once, when it is made:
 // limits, timeouts, protocols (h2c among them). Several adjustments are applied
 // one after the other. DialContext is given the endpoint's address to dial; a
-// DialTLSContext of its own does the TLS handshake too.
+// DialTLSContext of its own does the TLS handshake too. NextProtos is set by the
+// protocols; Proxy must stay nil.
 func WithTransport(adjust func(*http.Transport)) ServiceOption {
 	return serviceOption(func(s *settings) error {
 		if adjust == nil {
@@ -240,7 +242,8 @@ func WithTransport(adjust func(*http.Transport)) ServiceOption {
 }
 
 // WithEndpointTransport replaces the transport of each endpoint. f is called
-// once per endpoint, at its first pick, and what it returns must send to that
+// once per endpoint, at its first pick, and again after an error, which counts as
+// a failed dial. What it returns must send to that
 // endpoint whatever the URL says. It is closed by CloseIdleConnections and
 // Close, where it has these methods, when the endpoint leaves. WithTLS,
 // WithTransport and the dial before a breaker's probe do not apply to it.
@@ -353,8 +356,10 @@ func WithLogger(l *slog.Logger) Option {
 	})
 }
 
-// WithMaxServices bounds how many services are watched at a time; the one that
-// was not used for longest makes room. The default is 1,000.
+// WithMaxServices bounds how many services are watched at a time. First a name
+// that was never resolved makes room, then the service not used for longest; one
+// in use never does, and where all are, calls to further names fail. The default
+// is 1,000.
 func WithMaxServices(n int) Option {
 	return meshOption(func(o *options) error {
 		if n < 1 {

@@ -17,7 +17,7 @@ type Override struct {
 	AttemptTimeout time.Duration
 
 	// Endpoint is the ID of the only endpoint that may be called. Empty means
-	// any. Breakers still apply.
+	// any. It is called also while it drains or cools; its breaker still applies.
 	Endpoint string
 }
 

@@ -3,6 +3,7 @@ package fairlead
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -134,4 +135,19 @@ func (s *service) safeToRepeat(req *http.Request, o *Override) bool {
 		return false
 	}
 	return retry.Idempotent(req.Method) || req.Header["Idempotency-Key"] != nil || s.retry.Safe(req.Context(), req.Method, req.URL.Path)
+}
+
+// withPort returns a URL's host with the port of https if it has none.
+func withPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
+	}
+	return net.JoinHostPort(trimBrackets(host), "443")
+}
+
+func trimBrackets(host string) string {
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		return host[1 : len(host)-1]
+	}
+	return host
 }

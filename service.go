@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-
 	"net/http"
 	"slices"
 	"sync"
@@ -95,20 +94,6 @@ func newService(m *Mesh, name string) (*service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.touched.Store(true)
 	return s, nil
-}
-
-// wrap puts the user's middleware around the service's calls.
-func (s *service) wrap() (http.RoundTripper, error) {
-	if len(s.settings.middleware) == 0 {
-		return nil, nil
-	}
-	var rt http.RoundTripper = innerTransport{s}
-	for i, m := range slices.Backward(s.settings.middleware) {
-		if rt = m(rt); isNil(rt) {
-			return nil, fmt.Errorf("fairlead: WithMiddleware: middleware %d returned nil, want a RoundTripper", i)
-		}
-	}
-	return rt, nil
 }
 
 // acquire keeps the service from being let go. It fails when it was already.
@@ -325,6 +310,13 @@ func (s *service) unresolved(cause error) error {
 		return fmt.Errorf("%w: %w", ErrUnresolved, cause)
 	}
 	return ErrUnresolved
+}
+
+func (s *service) warnNoKey() {
+	if !s.noKey.Swap(true) {
+		s.mesh.logger.Warn("fairlead: a call carries neither client address nor hash key, picking by load instead",
+			"service", s.name, "policy", s.balancer.Policy().Name())
+	}
 }
 
 // refresh asks the resolver to look again, because an endpoint could not be reached.

@@ -19,7 +19,10 @@ type Status struct {
 
 // ServiceStatus is one service in a [Status].
 type ServiceStatus struct {
-	Name   string `json:"name"`
+	// Name is the service's, as it is watched: in lower case.
+	Name string `json:"name"`
+
+	// Policy is the name of what picks its endpoints.
 	Policy string `json:"policy"`
 
 	// Resolved says that the resolver has said who serves the name.
@@ -37,10 +40,11 @@ type ServiceStatus struct {
 	// Panic says that so few endpoints are well by health that health is ignored.
 	Panic bool `json:"panic,omitempty"`
 
-	// InFlight is the number of calls, those waiting for an endpoint included.
+	// InFlight is the number of HTTP calls, those waiting for an endpoint
+	// included. Attempts of every protocol are counted with their endpoints.
 	InFlight int `json:"in_flight"`
 
-	// RetryBudget is how many retries there could be now.
+	// RetryBudget is how many retries there could be now, 5 where there is no budget.
 	RetryBudget float64 `json:"retry_budget"`
 
 	// Endpoints are ordered by ID.
@@ -49,13 +53,14 @@ type ServiceStatus struct {
 
 // EndpointStatus is one endpoint in a [ServiceStatus].
 type EndpointStatus struct {
+	// ID, Addr, Weight, Region and Zone are what discovery says.
 	ID     string `json:"id"`
 	Addr   string `json:"addr"`
 	Weight int    `json:"weight"`
 	Region string `json:"region,omitempty"`
 	Zone   string `json:"zone,omitempty"`
 
-	// State is "ready", "draining", "open", "probing" or "cooling".
+	// State is "ready", "draining", "open", "half-open" or "cooling".
 	State balancer.State `json:"state"`
 
 	// Breaker is "closed", "open", "half-open", or empty without breakers.
@@ -83,7 +88,7 @@ func (s *service) status() ServiceStatus {
 		Policy:      s.balancer.Policy().Name(),
 		Resolved:    s.resolved.Load(),
 		Panic:       s.balancer.Panicking(),
-		InFlight:    int(max(s.refs.Load(), 0)),
+		InFlight:    int(max(s.refs.Load()-s.holds.Load(), 0)),
 		RetryBudget: s.retry.BudgetLeft(),
 		Endpoints:   []EndpointStatus{},
 	}

@@ -1,6 +1,7 @@
 package fairlead
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -25,8 +26,9 @@ const (
 // It uses no proxy.
 type pinned struct {
 	*http.Transport
-	link *link
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	link  *link
+	http2 bool // negotiated by TLS
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 func newPinned(l *link) *pinned {
@@ -45,6 +47,9 @@ func newPinned(l *link) *pinned {
 		adjust(t)
 	}
 	p := &pinned{Transport: t, link: l, dial: t.DialContext}
+	// An empty TLSNextProto is how HTTP/2 was switched off before Protocols;
+	// net/http fills it later.
+	p.http2 = t.ForceAttemptHTTP2 && t.TLSNextProto == nil
 	if p.dial == nil {
 		p.dial = dialer.DialContext
 	}
@@ -90,7 +95,7 @@ func (p *pinned) dialTLS(ctx context.Context, network, addr string) (net.Conn, e
 	}
 	ctx, cancel := p.link.service.joined(ctx)
 	defer cancel()
-	ctx, timeout := context.WithTimeout(ctx, dialTimeout)
+	ctx, timeout := context.WithTimeout(ctx, cmp.Or(p.TLSHandshakeTimeout, dialTimeout))
 	defer timeout()
 	conn := tls.Client(raw, p.tlsConfig(addr))
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -110,7 +115,7 @@ func (p *pinned) tlsConfig(addr string) *tls.Config {
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(addr)
 	}
-	http1, http2 := true, p.ForceAttemptHTTP2
+	http1, http2 := true, p.http2
 	if p.Protocols != nil {
 		http1, http2 = p.Protocols.HTTP1(), p.Protocols.HTTP2()
 	}
@@ -140,7 +145,8 @@ func (p *pinned) check(ctx context.Context, tlsAddr string) error {
 	return conn.Close()
 }
 
-// connections are all open connections of a Mesh, for Close to cut.
+// connections are the open connections of a Mesh that it dialled itself, for
+// Close to cut.
 type connections struct {
 	mu     sync.Mutex
 	open   map[*connection]struct{} // nil after closeAll; guarded by mu

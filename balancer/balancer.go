@@ -15,7 +15,8 @@ import (
 
 var (
 	// ErrNoEndpoints is returned by Pick when the service has no endpoint that
-	// takes new calls: none at all, or only draining ones.
+	// takes new calls: none at all, only draining ones, or not the one that
+	// Info.Endpoint names.
 	ErrNoEndpoints = errors.New("balancer: no endpoints")
 
 	// ErrAllRejected is returned by Pick when there are endpoints and the gates
@@ -34,8 +35,9 @@ type Config struct {
 	// in which they are asked. Nil means neither.
 	Join func(n *Node) (data any, gates []Gate)
 
-	// Leave is called when a node is no longer a member, and again when its
-	// calls in flight have ended. Nil means nothing.
+	// Leave is called when a node is no longer a member, and again whenever its
+	// calls in flight have come to none. It may be called more often than that,
+	// and by several goroutines at once. Nil means nothing.
 	Leave func(n *Node)
 }
 
@@ -43,7 +45,8 @@ type Config struct {
 // be called, and picks one for each call. What happened to an endpoint survives
 // every update that still names it.
 //
-// Make one with [New]. All methods are safe for concurrent use; Pick takes no lock.
+// Make one with [New]. All methods but Update are safe for concurrent use; gates
+// aside, Pick takes no lock.
 type Balancer struct {
 	config    Config
 	main      *View
@@ -53,6 +56,7 @@ type Balancer struct {
 
 	mu        sync.Mutex
 	nodes     []*Node          // by ID; replaced, never changed; guarded by mu
+	departing []*Node          // left with calls in flight; guarded by mu
 	byID      map[string]*Node // guarded by mu
 	views     []*View          // guarded by mu
 	followers []*follower      // replaced, never changed; guarded by mu
@@ -222,6 +226,12 @@ func (b *Balancer) leave(n *Node) {
 	n.left.Store(true)
 	n.ready.Store(false)
 	n.cooling.timer.stop()
+	b.mu.Lock()
+	b.departing = slices.DeleteFunc(b.departing, func(other *Node) bool { return other.InFlight() == 0 || other == n })
+	if n.InFlight() > 0 {
+		b.departing = append(b.departing, n)
+	}
+	b.mu.Unlock()
 	if b.config.Leave != nil {
 		b.config.Leave(n)
 	}
@@ -232,6 +242,21 @@ func (b *Balancer) Nodes() []*Node {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.nodes)
+}
+
+// InFlight returns the number of attempts that were picked and not yet released,
+// those on endpoints that have left included.
+func (b *Balancer) InFlight() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	total := 0
+	for _, n := range b.nodes {
+		total += n.InFlight()
+	}
+	for _, n := range b.departing {
+		total += n.InFlight()
+	}
+	return total
 }
 
 // Ready returns how many nodes are candidates, of how many that are not draining.

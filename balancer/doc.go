@@ -25,7 +25,7 @@
 // known, Release when the work is over, which for a long answer is much later.
 //
 // The package has no goroutine of its own (timers aside), speaks no protocol and
-// depends on the standard library only. A pick takes no lock and allocates
+// depends on the standard library only. Gates aside, a pick takes no lock and allocates
 // nothing.
 //
 // # Choosing

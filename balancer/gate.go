@@ -36,7 +36,8 @@ const (
 
 	// Probing wants one call that proves the node, and refuses the others.
 	// The node is no candidate; the Balancer hands it a call that can be
-	// retried elsewhere, or any call when no other node is ready.
+	// retried elsewhere, or any call when no other node is ready or it has
+	// waited ten seconds for one.
 	Probing
 
 	// Refusing lets no call pass.

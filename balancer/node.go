@@ -154,11 +154,11 @@ type State string
 
 // The states of a node.
 const (
-	Ready    State = "ready"    // a candidate
-	Draining State = "draining" // discovery asks for no new calls
-	Open     State = "open"     // a gate refuses, such as an open breaker
-	HalfOpen State = "probing"  // a gate waits for one call to prove the endpoint
-	Cooling  State = "cooling"  // the endpoint asked to be left alone, or answers overload
+	Ready    State = "ready"     // a candidate
+	Draining State = "draining"  // discovery asks for no new calls
+	Open     State = "open"      // a gate refuses, such as an open breaker
+	HalfOpen State = "half-open" // a gate waits for one call to prove the endpoint
+	Cooling  State = "cooling"   // the endpoint asked to be left alone, or answers overload
 )
 
 // nodeSet is a small set of nodes in the order in which they were added.

@@ -9,7 +9,7 @@ import (
 // Policy says who is called next. A Policy has no state of its own: it makes
 // Pickers. It is shared by all services that use it.
 type Policy interface {
-	// Name is the policy's name for people: logs, metrics, the status page.
+	// Name is the policy's name for people: logs and the status page.
 	Name() string
 
 	// NewPicker returns a Picker over nodes, which are all members; Node.Ready
@@ -47,13 +47,15 @@ type Choice struct {
 }
 
 // Info is what a pick may know of its call. One Info belongs to one call: it
-// remembers, over the call's attempts, which nodes to avoid.
+// remembers, over the call's attempts, which nodes to avoid. It is for one
+// goroutine at a time.
 type Info struct {
 	// Context carries the client's address and the hash key; nil means none.
 	Context context.Context
 
 	// Retryable says that, should this attempt fail, another would follow. Only
-	// such a call is handed to a half-open node while others are ready.
+	// such a call is handed to a half-open node while others are ready and it
+	// has waited less than ten seconds.
 	Retryable bool
 
 	// Endpoint, if not empty, is the ID of the only endpoint that will do.

@@ -52,7 +52,7 @@ func (s State) String() string {
 
 // Breaker guards one endpoint. Make one with [New], or [Group.Add] where there
 // are peers, and Close it in the end. All methods are safe for concurrent use;
-// none blocks but Close.
+// none blocks but Close and Do.
 type Breaker struct {
 	group   *Group
 	hooks   Hooks

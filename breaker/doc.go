@@ -31,7 +31,8 @@
 //
 // # How it closes
 //
-// After the open period, which doubles each time, a check in the background (if
+// After the open period, which doubles with each failed probe and when the
+// breaker opens again within 20 s of closing, a check in the background (if
 // there is one) must succeed before a single live call, the probe, may pass. Its
 // success closes the breaker. While no member of a group is closed, its periods
 // are at most a second: nobody else can take the calls.

@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"slices"
 	"sync"
@@ -42,8 +41,8 @@ func (r *Registry) Register(ctx context.Context, service string, e Endpoint) (Re
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if service == "" {
-		return nil, errors.New("discovery: the service's name is empty, want the host of its URLs")
+	if err := validateName(service); err != nil {
+		return nil, err
 	}
 	if err := e.Validate(); err != nil {
 		return nil, err

@@ -7,10 +7,12 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Services is a Resolver over a fixed table from a service's name to its
-// endpoints. A name that is not in the table is unknown. The table must not be
+// endpoints. Names are in lower case and without a trailing dot, as a Mesh asks
+// for them. A name that is not in the table is unknown. The table must not be
 // changed while it is in use; see [Registry] for one that can.
 type Services map[string][]Endpoint
 
@@ -32,9 +34,7 @@ func (s Services) Watch(ctx context.Context, service string) iter.Seq2[Snapshot,
 func (s Services) Validate() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(s)) {
-		if name == "" {
-			errs = append(errs, errors.New("discovery: a service's name is empty, want the host of its URLs"))
-		}
+		errs = append(errs, validateName(name))
 		seen := make(map[string]bool, len(s[name]))
 		for _, e := range s[name] {
 			if err := e.Validate(); err != nil {
@@ -47,4 +47,15 @@ func (s Services) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validateName returns what keeps a Mesh from ever asking for the name.
+func validateName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("discovery: a service's name is empty, want the host of its URLs")
+	case name != strings.ToLower(name) || strings.HasSuffix(name, "."):
+		return fmt.Errorf("discovery: the service's name is %q, want lower case without a trailing dot", name)
+	}
+	return nil
 }

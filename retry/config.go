@@ -27,9 +27,8 @@ type Config struct {
 
 	// Safe reports whether a call may be repeated although an endpoint may have
 	// acted on it, for calls whose method does not say so: a POST that only
-	// reads, for instance. For gRPC, method is "POST" and path the full name of
-	// the method. It is called on the path of every such call and must not
-	// block. Nil means that none may.
+	// reads, for instance. It is called for every such call and must not block.
+	// Nil means that none may.
 	Safe func(ctx context.Context, method, path string) bool
 }
 

@@ -101,14 +101,14 @@ type Reason string
 
 // The reasons.
 const (
-	Sent       Reason = "sent"        // it is sent again
-	Final      Reason = "final"       // another attempt would not help
-	Exhausted  Reason = "attempts"    // it has had all its attempts
-	Unsafe     Reason = "unsafe"      // it must not be repeated
-	Body       Reason = "body"        // its body is gone
-	Deadline   Reason = "deadline"    // the pause would outlast it
-	RetryAfter Reason = "retry_after" // the only endpoint asks for more than MaxRetryAfter
-	NoBudget   Reason = "budget"      // the service has had its share of retries
+	ReasonSent       Reason = "sent"        // it is sent again
+	ReasonFinal      Reason = "final"       // another attempt would not help
+	ReasonAttempts   Reason = "attempts"    // it has had all its attempts
+	ReasonUnsafe     Reason = "unsafe"      // it must not be repeated
+	ReasonBody       Reason = "body"        // its body is gone
+	ReasonDeadline   Reason = "deadline"    // the pause would outlast it
+	ReasonRetryAfter Reason = "retry_after" // the only endpoint asks for more than MaxRetryAfter
+	ReasonBudget     Reason = "budget"      // the service has had its share of retries
 )
 
 // Retryable reports whether another attempt could follow should the coming one
@@ -128,28 +128,28 @@ func (c *Call) Next(o balancer.Outcome, s Situation) Decision {
 	c.failed++
 	switch {
 	case o.Resend != balancer.ResendIfSafe && o.Resend != balancer.ResendAlways:
-		return Decision{Reason: Final}
+		return Decision{Reason: ReasonFinal}
 	case c.failed >= c.policy.config.Attempts:
-		return Decision{Reason: Exhausted}
+		return Decision{Reason: ReasonAttempts}
 	case o.Resend == balancer.ResendIfSafe && !c.safe:
-		return Decision{Reason: Unsafe}
+		return Decision{Reason: ReasonUnsafe}
 	case !s.Replayable:
-		return Decision{Reason: Body}
+		return Decision{Reason: ReasonBody}
 	}
 	wait := c.pause()
 	if o.RetryAfter > 0 && !s.Others {
 		if o.RetryAfter > MaxRetryAfter {
-			return Decision{Reason: RetryAfter}
+			return Decision{Reason: ReasonRetryAfter}
 		}
 		wait = o.RetryAfter + rand.N(max(min(o.RetryAfter/2, MaxRetryAfter-o.RetryAfter), 1))
 	}
 	if s.Remaining != 0 && wait >= s.Remaining {
-		return Decision{Reason: Deadline}
+		return Decision{Reason: ReasonDeadline}
 	}
 	if !c.policy.budget.withdraw() {
-		return Decision{Reason: NoBudget}
+		return Decision{Reason: ReasonBudget}
 	}
-	return Decision{Again: true, Wait: wait, Reason: Sent}
+	return Decision{Again: true, Wait: wait, Reason: ReasonSent}
 }
 
 // pause returns the next interval with full jitter: backoff's interval of half

@@ -39,30 +39,30 @@ func TestNext(t *testing.T) {
 		situation retry.Situation
 		want      retry.Reason
 	}{
-		{"safe", retry.Config{}, false, ifSafe, usual, retry.Sent},
-		{"unsafe", retry.Config{}, true, ifSafe, usual, retry.Unsafe},
-		{"safe, not acted on", retry.Config{}, false, always, usual, retry.Sent},
-		{"unsafe, not acted on", retry.Config{}, true, always, usual, retry.Sent},
-		{"success", retry.Config{}, false, final, usual, retry.Final},
-		{"nothing known", retry.Config{}, false, balancer.Outcome{}, usual, retry.Final},
-		{"no Resend at all", retry.Config{}, true, balancer.Outcome{Resend: 77}, usual, retry.Final},
-		{"one attempt", retry.Config{Attempts: 1}, false, always, usual, retry.Exhausted},
-		{"body gone", retry.Config{}, false, ifSafe, retry.Situation{Others: true}, retry.Body},
-		{"body gone, not acted on", retry.Config{}, true, always, retry.Situation{Others: true}, retry.Body},
-		{"no time left", retry.Config{}, false, ifSafe, retry.Situation{Replayable: true, Others: true, Remaining: 0 - time.Second}, retry.Deadline},
-		{"hardly any time left", retry.Config{Backoff: retry.Backoff{Base: time.Hour}}, false, ifSafe, retry.Situation{Replayable: true, Others: true, Remaining: 1}, retry.Deadline},
-		{"time enough", retry.Config{}, false, ifSafe, retry.Situation{Replayable: true, Others: true, Remaining: time.Second}, retry.Sent},
-		{"the only endpoint asks for too long", retry.Config{}, false, asks(10*time.Second + 1), last, retry.RetryAfter},
-		{"the only endpoint asks for ten seconds", retry.Config{}, false, asks(10 * time.Second), last, retry.Sent},
-		{"not for longer than the call has", retry.Config{}, false, asks(2 * time.Second), retry.Situation{Replayable: true, Remaining: 2 * time.Second}, retry.Deadline},
-		{"elsewhere at once", retry.Config{}, false, asks(time.Hour), usual, retry.Sent},
-		{"elsewhere in time", retry.Config{}, false, asks(time.Hour), retry.Situation{Replayable: true, Others: true, Remaining: time.Second}, retry.Sent},
+		{"safe", retry.Config{}, false, ifSafe, usual, retry.ReasonSent},
+		{"unsafe", retry.Config{}, true, ifSafe, usual, retry.ReasonUnsafe},
+		{"safe, not acted on", retry.Config{}, false, always, usual, retry.ReasonSent},
+		{"unsafe, not acted on", retry.Config{}, true, always, usual, retry.ReasonSent},
+		{"success", retry.Config{}, false, final, usual, retry.ReasonFinal},
+		{"nothing known", retry.Config{}, false, balancer.Outcome{}, usual, retry.ReasonFinal},
+		{"no Resend at all", retry.Config{}, true, balancer.Outcome{Resend: 77}, usual, retry.ReasonFinal},
+		{"one attempt", retry.Config{Attempts: 1}, false, always, usual, retry.ReasonAttempts},
+		{"body gone", retry.Config{}, false, ifSafe, retry.Situation{Others: true}, retry.ReasonBody},
+		{"body gone, not acted on", retry.Config{}, true, always, retry.Situation{Others: true}, retry.ReasonBody},
+		{"no time left", retry.Config{}, false, ifSafe, retry.Situation{Replayable: true, Others: true, Remaining: 0 - time.Second}, retry.ReasonDeadline},
+		{"hardly any time left", retry.Config{Backoff: retry.Backoff{Base: time.Hour}}, false, ifSafe, retry.Situation{Replayable: true, Others: true, Remaining: 1}, retry.ReasonDeadline},
+		{"time enough", retry.Config{}, false, ifSafe, retry.Situation{Replayable: true, Others: true, Remaining: time.Second}, retry.ReasonSent},
+		{"the only endpoint asks for too long", retry.Config{}, false, asks(10*time.Second + 1), last, retry.ReasonRetryAfter},
+		{"the only endpoint asks for ten seconds", retry.Config{}, false, asks(10 * time.Second), last, retry.ReasonSent},
+		{"not for longer than the call has", retry.Config{}, false, asks(2 * time.Second), retry.Situation{Replayable: true, Remaining: 2 * time.Second}, retry.ReasonDeadline},
+		{"elsewhere at once", retry.Config{}, false, asks(time.Hour), usual, retry.ReasonSent},
+		{"elsewhere in time", retry.Config{}, false, asks(time.Hour), retry.Situation{Replayable: true, Others: true, Remaining: time.Second}, retry.ReasonSent},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPolicy(t, tt.config)
 			call := p.Begin(!tt.unsafe)
 			got := call.Next(tt.outcome, tt.situation)
-			if got.Reason != tt.want || got.Again != (tt.want == retry.Sent) {
+			if got.Reason != tt.want || got.Again != (tt.want == retry.ReasonSent) {
 				t.Errorf("%+v, want %q", got, tt.want)
 			}
 			if !got.Again && got.Wait != 0 {
@@ -76,8 +76,8 @@ func TestNext(t *testing.T) {
 	t.Run("no budget", func(t *testing.T) {
 		p := newPolicy(t, retry.Config{Budget: retry.Budget{Burst: -1}})
 		call := p.Begin(true)
-		if got := call.Next(ifSafe, usual); got != (retry.Decision{Reason: retry.NoBudget}) {
-			t.Errorf("%+v, want %q", got, retry.NoBudget)
+		if got := call.Next(ifSafe, usual); got != (retry.Decision{Reason: retry.ReasonBudget}) {
+			t.Errorf("%+v, want %q", got, retry.ReasonBudget)
 		}
 	})
 }
@@ -98,8 +98,8 @@ func TestAttempts(t *testing.T) {
 				if next.Again {
 					continue
 				}
-				if next.Reason != retry.Exhausted || made != tt.want {
-					t.Errorf("%q after %d attempts, want %q after %d", next.Reason, made, retry.Exhausted, tt.want)
+				if next.Reason != retry.ReasonAttempts || made != tt.want {
+					t.Errorf("%q after %d attempts, want %q after %d", next.Reason, made, retry.ReasonAttempts, tt.want)
 				}
 				break
 			}

@@ -23,8 +23,7 @@
 //
 // Attempts follow the semantic conventions for HTTP clients (or those for RPC
 // clients where there is no HTTP request), with fairlead.endpoint and
-// fairlead.pick.reason added. What the caller gave up, a cancelled hedge above
-// all, is not an error.
+// fairlead.pick.reason added. What the caller gave up is not an error.
 //
 // # Metrics
 //

@@ -134,7 +134,7 @@ func (t *Telemetry) instruments() *instruments {
 }
 
 // Retry counts a retry of a call to a service that was wanted. The result is
-// what became of the wish, in one of few words: "sent", or what forbade it
+// what became of the wish, in one of few words: "sent", "attempts", or what forbade it
 // ("budget", "unsafe", "body", "deadline", "retry_after").
 func (t *Telemetry) Retry(ctx context.Context, service, result string) {
 	if in := t.instruments(); in != nil {

@@ -36,7 +36,7 @@ type EndpointState struct {
 	// Endpoint is its identity.
 	Endpoint string
 
-	// State is one of few words: "ready", "draining", "open", "probing", "cooling".
+	// State is one of few words: "ready", "draining", "open", "half-open", "cooling".
 	State string
 
 	// Breaker is "closed", "half-open" or "open". Any other word, such as
@@ -153,7 +153,7 @@ func newGauges(meter metric.Meter) (*gauges, error) {
 		errs [4]error
 	)
 	g.budget, errs[0] = meter.Float64ObservableGauge("fairlead.budget", metric.WithUnit("{retry}"),
-		metric.WithDescription("Retries and hedges that the service's budget allows now."))
+		metric.WithDescription("Retries that the service's budget allows now."))
 	g.breaker, errs[1] = meter.Int64ObservableGauge("fairlead.breaker.state", metric.WithUnit("1"),
 		metric.WithDescription("State of the endpoint's breaker: 0 closed, 1 half-open, 2 open."))
 	g.endpoints, errs[2] = meter.Int64ObservableUpDownCounter("fairlead.endpoints", metric.WithUnit("{endpoint}"),

@@ -19,7 +19,7 @@ func usersState() []tracing.ServiceState {
 			{Endpoint: "a", State: "ready", Breaker: "closed"},
 			{Endpoint: "b", State: "ready", Breaker: "off"},
 			{Endpoint: "c", State: "open", Breaker: "open"},
-			{Endpoint: "d", State: "probing", Breaker: "half-open"},
+			{Endpoint: "d", State: "half-open", Breaker: "half-open"},
 		},
 	}}
 }
@@ -44,10 +44,10 @@ func TestObserve(t *testing.T) {
 			"fairlead.endpoint=d,fairlead.service=users": 1,
 		},
 		"fairlead.endpoints": {
-			"fairlead.service=users,fairlead.state=ready":   2,
-			"fairlead.service=users,fairlead.state=open":    1,
-			"fairlead.service=users,fairlead.state=probing": 1,
-			"fairlead.service=orders,fairlead.state=ready":  0,
+			"fairlead.service=users,fairlead.state=ready":     2,
+			"fairlead.service=users,fairlead.state=open":      1,
+			"fairlead.service=users,fairlead.state=half-open": 1,
+			"fairlead.service=orders,fairlead.state=ready":    0,
 		},
 	}
 	for name, want := range tests {

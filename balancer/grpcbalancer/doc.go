@@ -25,7 +25,6 @@
 //
 //	OK                                        success
 //	Unavailable                               failure
-//	DeadlineExceeded by a timeout of the Mesh failure
 //	ResourceExhausted                         overload
 //	Unknown, Internal                         suspect: any plain error of a handler is one
 //	every other code                          success: an answer, if not the one hoped for
@@ -46,6 +45,6 @@
 //
 // The ClientConn reads no service config of the caller's, and no proxy settings.
 // Calls are not sent again yet, and the Mesh's timeout, spans and metrics of
-// calls are HTTP's alone. A ClientConn counts as a user of its service: close it
-// before [fairlead.Mesh.Shutdown], which waits for all of them.
+// calls are HTTP's alone. [fairlead.Mesh.Shutdown] waits for the calls in flight
+// and does not keep new ones from beginning: close the ClientConns before it.
 package grpcbalancer

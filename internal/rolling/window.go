@@ -9,10 +9,11 @@ import (
 
 const buckets = 10
 
-// Window counts events over the last Length, in ten buckets. Make one with
-// [New]. It is safe for concurrent use and takes no lock.
+// Window counts events over the length given to [New], in ten buckets: the
+// oldest tenth of it in part. It is safe for concurrent use and takes no lock.
 //
-// It goes by the wall clock: a step of the clock disturbs it for one Length.
+// It goes by the times it is given: a step of a wall clock disturbs it for one
+// such length.
 type Window struct {
 	width  int64 // of a bucket, in nanoseconds
 	counts [buckets]atomic.Uint64

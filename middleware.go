@@ -1,0 +1,59 @@
+package fairlead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+)
+
+// wrap puts the user's middleware around the service's calls.
+func (s *service) wrap() (http.RoundTripper, error) {
+	if len(s.settings.middleware) == 0 {
+		return nil, nil
+	}
+	var rt http.RoundTripper = innerTransport{s}
+	for i, m := range slices.Backward(s.settings.middleware) {
+		if rt = m(rt); isNil(rt) {
+			return nil, fmt.Errorf("fairlead: WithMiddleware: middleware %d returned nil, want a RoundTripper", i)
+		}
+	}
+	return rt, nil
+}
+
+// throughChain makes the call by way of the user's middleware, which sends it on
+// as a call of its own within this one's deadline and span.
+func (c *call) throughChain() (*http.Response, error) {
+	resp, err := c.service.chain.RoundTrip(c.req.WithContext(context.WithValue(c.ctx, outerKey{}, c)))
+	if err == nil && resp == nil {
+		err = errors.New("fairlead: the middleware returned neither response nor error")
+	}
+	if err != nil {
+		c.end(0, err)
+		return nil, err
+	}
+	resp.Request = c.req
+	if resp.Body == nil || resp.Body == http.NoBody {
+		resp.Body = http.NoBody
+		c.end(resp.StatusCode, nil)
+		return resp, nil
+	}
+	resp.Body = endOf(resp.Body, func(err error) { c.end(resp.StatusCode, err) })
+	return resp, nil
+}
+
+type outerKey struct{}
+
+// innerTransport is where a service's middleware ends.
+type innerTransport struct{ service *service }
+
+func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	c := &call{service: t.service, req: req, ctx: req.Context()}
+	c.outer, _ = c.ctx.Value(outerKey{}).(*call)
+	if err := checkRequest(req); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	return c.run()
+}
