@@ -47,11 +47,11 @@ type Config struct {
 	Namespace string
 	Partition string
 
-	// Tags an instance must have, all of them, spelled exactly so. None means
+	// Tags an entry must have, all of them, spelled exactly so. None means
 	// that tags do not matter.
 	Tags []string
 
-	// Filter is an expression of Consul's filter language that an instance must
+	// Filter is an expression of Consul's filter language that an entry must
 	// satisfy, for example `Service.Meta.version == "2"`. Empty means all. A
 	// mistake in it is found by Consul: the watch yields it as an error.
 	Filter string

@@ -118,7 +118,7 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeBound(t *testing.T) {
 	if _, _, err := consul.Decode([]byte("[" + strings.Repeat("{},", 100_000) + "{}]")); err == nil {
-		t.Error("no error from 100,001 instances")
+		t.Error("no error from 100,001 entries")
 	}
 	if _, problems, err := consul.Decode([]byte("[" + strings.Repeat("{},", 99_999) + "{}]")); err != nil || len(problems) > 100 {
 		t.Errorf("%d problems, %v, want a few and no error", len(problems), err)
@@ -150,7 +150,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// many is an answer of n instances, about 800 bytes each as real ones are.
+// many is an answer of n entries, about 800 bytes each as real ones are.
 func many(tb testing.TB, n int) []byte {
 	tb.Helper()
 	var elements []json.RawMessage

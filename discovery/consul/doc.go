@@ -1,8 +1,8 @@
 // Package consul watches services through a Consul agent.
 //
 // A [Resolver] asks Consul's health endpoint with blocking queries, one per
-// service, and yields the set of instances that may be called whenever it
-// changes; a change arrives within milliseconds. Critical instances are left
+// service, and yields the set of entries that may be called whenever it
+// changes; a change arrives within milliseconds. Critical entries are left
 // out. Passing and warning ones weigh what the registration says under Weights,
 // and one whose weight is 0, or that is in maintenance (or its node is), drains.
 //
@@ -18,9 +18,9 @@
 // The names users, users.service.consul and users.service.dc2.consul are
 // understood, in any case; the last one asks datacenter dc2. Names that begin
 // with a tag are not: use Config.Tags. A name with a port is not one of
-// Consul's, since its instances bring their ports.
+// Consul's, since its entries bring their ports.
 //
-// # What becomes of an instance
+// # What becomes of an entry
 //
 //	ID        node/service-id; partition@peer@node/service-id for those of another partition or peer
 //	Addr      Service.Address, or Node.Address where that is empty, with Service.Port
@@ -31,7 +31,7 @@
 //	Metadata  the service's (a version is there if the registration has one), and the tags,
 //	          joined by commas, under [MetadataTags]
 //
-// An instance without a usable address, port or weight is skipped, and one
+// An entry without a usable address, port or weight is skipped, and one
 // that stands twice counts once; each is logged once.
 //
 // # Defaults
@@ -54,14 +54,14 @@
 // that brings a change counts a fifth, and at most once a second where an answer
 // is larger than 1 MiB. After an error it rests a
 // random time of up to 50 ms, doubling to 30 s. An answer may have 64 MiB and
-// 100,000 instances.
+// 100,000 entries.
 //
 // Over plain HTTP each watch holds one connection, and an agent takes 200 from
 // one address unless its limits.http_max_conns_per_client says otherwise; over
 // https the watches share a few.
 //
 // Where the default ACL policy is to deny, Consul does not tell a reader
-// without a token whether a service has no instances or the reader no right to
+// without a token whether a service has no entries or the reader no right to
 // see them. Such an answer is an error ([ErrDenied]), never an empty set, so
 // give the Resolver a token there, or the agent a default one.
 package consul

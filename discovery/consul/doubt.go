@@ -10,7 +10,7 @@ import (
 
 // ErrDenied is yielded by a Watch in place of an empty snapshot that may come
 // of a missing ACL right. Consul answers a reader without service:read on the
-// service and node:read on its nodes as if there were no instances.
+// service and node:read on its nodes as if there were no entries.
 var ErrDenied = errors.New("the empty answer may come of a missing ACL right (service:read and node:read)")
 
 var (

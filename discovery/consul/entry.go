@@ -10,7 +10,7 @@ import (
 )
 
 // MetadataTags is the key under which an endpoint's Metadata holds the tags of
-// the instance, joined by commas. No key of Consul's own metadata has a dot.
+// the entry, joined by commas. No key of Consul's own metadata has a dot.
 const MetadataTags = "consul.tags"
 
 // entry is the part of one element of /v1/health/service/:service that is
@@ -58,7 +58,7 @@ func (e *entry) reset() {
 	e.Service.Weights = weights{Passing: 1, Warning: 1}
 }
 
-// id is what Consul itself tells instances apart by, in little space:
+// id is what Consul itself tells entries apart by, in little space:
 // "node/service-id", and "partition@peer@node/service-id" for those of another
 // partition or peer.
 func (e *entry) id() string {
@@ -78,7 +78,7 @@ func (e *entry) id() string {
 
 var idPart = strings.NewReplacer("%", "%25", "/", "%2F", "@", "%40")
 
-// state is the worst of the checks, and whether the instance or its node is in
+// state is the worst of the checks, and whether the entry or its node is in
 // maintenance. Maintenance is a critical check to Consul, but a wish of the
 // operator's and no sickness.
 func (e *entry) state() (status string, maintenance bool) {
@@ -135,7 +135,7 @@ func (e *entry) addr() string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(e.Service.Port))
 }
 
-// place is where the instance runs, by the first that says so: its locality,
+// place is where the entry runs, by the first that says so: its locality,
 // its node's, its metadata, its node's.
 func (e *entry) place() (region, zone string) {
 	for _, l := range []locality{

@@ -8,7 +8,7 @@ import (
 
 // Decode decodes one answer of the health endpoint.
 func Decode(data []byte) (endpoints []discovery.Endpoint, problems []string, err error) {
-	var in instances
+	var in entries
 	err = json.Unmarshal(data, &in)
 	return in.endpoints, in.problems, err
 }

@@ -16,9 +16,9 @@ type answer struct {
 	elapsed time.Duration // how long it took
 	token   bool          // it sent a token of ours
 
-	index     uint64
-	meta      api.QueryMeta
-	instances instances
+	index   uint64
+	meta    api.QueryMeta
+	entries entries
 }
 
 // unreliable reports whether an answer to a waiting query says nothing of use:
@@ -48,7 +48,7 @@ func (r *Resolver) query(ctx context.Context, t target, index uint64) (answer, e
 	a.token = options.Token != ""
 
 	began := time.Now()
-	meta, err := r.client.Raw().Query("/v1/health/service/"+t.service, &a.instances, options)
+	meta, err := r.client.Raw().Query("/v1/health/service/"+t.service, &a.entries, options)
 	if err != nil {
 		return answer{}, err
 	}

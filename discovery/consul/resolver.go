@@ -49,11 +49,11 @@ func New(config Config) (*Resolver, error) {
 	return r, nil
 }
 
-// Watch yields the service's healthy instances now and after each change,
+// Watch yields the service's healthy entries now and after each change,
 // until ctx ends or the Resolver is closed.
 //
-// A service that Consul has no instance of is unknown until the first one
-// comes; once instances were seen, their absence is an empty snapshot. A name
+// A service that Consul has no entry of is unknown until the first one
+// comes; once entries were seen, their absence is an empty snapshot. A name
 // that cannot be one of Consul's is unknown for good, and the error says why.
 // Everything else that goes wrong is yielded as an error and tried again after
 // a back-off of 30 s at most, so the sequence goes on.

@@ -25,7 +25,7 @@ type watch struct {
 	looked   time.Time           // when the last query that did not wait began
 	failures int                 // in a row
 	last     *discovery.Snapshot // what was yielded last, or nil
-	seen     bool                // the service has had instances
+	seen     bool                // the service has had entries
 }
 
 func newWatch(r *Resolver, t target, wake <-chan struct{}) *watch {
@@ -90,7 +90,7 @@ func (w *watch) ask(ctx context.Context) (answer, error) {
 		case <-w.flight.done:
 			a, err := w.flight.answer, w.flight.err
 			w.drop()
-			w.pace.arrived(a.instances.size)
+			w.pace.arrived(a.entries.size)
 			return a, err
 		case <-w.wake:
 			if time.Since(w.looked) >= refreshEvery {
@@ -113,7 +113,7 @@ func (w *watch) look(ctx context.Context) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w.pace.arrived(a.instances.size)
+	w.pace.arrived(a.entries.size)
 	if w.flight != nil && w.flight.asked > a.index {
 		w.drop() // it waits for an index that may never come
 	}
@@ -126,8 +126,8 @@ func (w *watch) judge(ctx context.Context, a answer) (*discovery.Snapshot, error
 	if a.unreliable(w.index) {
 		return nil, nil
 	}
-	s := w.snapshot(a.instances)
-	if a.instances.total > 0 || w.last != nil && equal(*w.last, s) {
+	s := w.snapshot(a.entries)
+	if a.entries.total > 0 || w.last != nil && equal(*w.last, s) {
 		return &s, nil
 	}
 	if a.asked > 0 {
@@ -139,7 +139,7 @@ func (w *watch) judge(ctx context.Context, a answer) (*discovery.Snapshot, error
 	return &s, nil
 }
 
-func (w *watch) snapshot(found instances) discovery.Snapshot {
+func (w *watch) snapshot(found entries) discovery.Snapshot {
 	w.warner.warn(found.problems)
 	w.seen = w.seen || found.total > 0
 	return discovery.Snapshot{Endpoints: found.endpoints, Unknown: !w.seen}

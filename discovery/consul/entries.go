@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	maxInstances = 100_000
-	maxProblems  = 16 // told of one answer
+	maxEntries  = 100_000
+	maxProblems = 16 // told of one answer
 )
 
-// instances are those of one answer of /v1/health/service/:service.
-type instances struct {
+// entries are those of one answer of /v1/health/service/:service.
+type entries struct {
 	endpoints []discovery.Endpoint // those not critical, each ID once, sorted by ID
 	problems  []string             // why others are not among them
 	total     int                  // all elements, whatever became of them
@@ -27,16 +27,16 @@ type instances struct {
 // UnmarshalJSON decodes one element after the other into the same entry, so
 // that a large answer costs what its endpoints need. A malformed element is
 // skipped; what is no list of elements at all is an error.
-func (in *instances) UnmarshalJSON(data []byte) error {
-	*in = instances{size: len(data)}
+func (in *entries) UnmarshalJSON(data []byte) error {
+	*in = entries{size: len(data)}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
-		return fmt.Errorf("the answer is %.20q…, want a JSON array of instances", data)
+		return fmt.Errorf("the answer is %.20q…, want a JSON array of entries", data)
 	}
 	var e entry
 	for decoder.More() {
-		if in.total++; in.total > maxInstances {
-			return fmt.Errorf("the answer has more than %d instances", maxInstances)
+		if in.total++; in.total > maxEntries {
+			return fmt.Errorf("the answer has more than %d entries", maxEntries)
 		}
 		e.reset()
 		if err := in.add(&e, decoder.Decode(&e)); err != nil {
@@ -51,7 +51,7 @@ func (in *instances) UnmarshalJSON(data []byte) error {
 }
 
 // add takes one element in. It returns only errors that end the decoding.
-func (in *instances) add(e *entry, err error) error {
+func (in *entries) add(e *entry, err error) error {
 	var wrongType *json.UnmarshalTypeError
 	if err != nil && !errors.As(err, &wrongType) {
 		return err
@@ -62,7 +62,7 @@ func (in *instances) add(e *entry, err error) error {
 	}
 	switch {
 	case err != nil:
-		in.problem("instance %q: %v", e.id(), err)
+		in.problem("entry %q: %v", e.id(), err)
 	case endpoint != nil:
 		in.endpoints = append(in.endpoints, *endpoint)
 	}
@@ -70,17 +70,17 @@ func (in *instances) add(e *entry, err error) error {
 }
 
 // merge sorts the endpoints, and keeps the first of those with one ID.
-func (in *instances) merge() {
+func (in *entries) merge() {
 	slices.SortStableFunc(in.endpoints, func(a, b discovery.Endpoint) int { return strings.Compare(a.ID, b.ID) })
 	in.endpoints = slices.CompactFunc(in.endpoints, func(a, b discovery.Endpoint) bool {
 		if a.ID == b.ID {
-			in.problem("instance %q stands more than once", a.ID)
+			in.problem("entry %q stands more than once", a.ID)
 		}
 		return a.ID == b.ID
 	})
 }
 
-func (in *instances) problem(format string, args ...any) {
+func (in *entries) problem(format string, args ...any) {
 	if len(in.problems) < maxProblems {
 		in.problems = append(in.problems, fmt.Sprintf(format, args...))
 	}
