@@ -33,7 +33,8 @@ type attempt struct {
 	err    error
 
 	body     io.ReadCloser
-	returned bool // the caller has the response
+	returned bool        // the caller has the response
+	late     atomic.Bool // its time limit ran out
 	finished atomic.Bool
 }
 
@@ -48,8 +49,11 @@ func (a *attempt) send() {
 		a.resp.Body.Close()
 		a.resp, a.err = nil, ErrAttemptTimeout
 	}
-	if a.err != nil && a.ctx.Err() != nil && errors.Is(context.Cause(a.ctx), ErrAttemptTimeout) {
+	if a.err != nil && a.late.Load() && c.ctx.Err() == nil {
 		a.err = ErrAttemptTimeout
+	}
+	if a.lease.Probe() {
+		linkOf(a.lease.Node()).probed(a.err == nil, a.late.Load())
 	}
 }
 
@@ -68,14 +72,19 @@ func (a *attempt) limit() *time.Timer {
 	if o := c.override.AttemptTimeout; o != 0 {
 		limit = max(o, 0)
 	}
-	if a.lease.Probe() && c.info.Retryable && (limit == 0 || limit > probeTimeout) {
-		limit = probeTimeout
+	if a.lease.Probe() && c.info.Retryable && c.service.balancer.Others(&c.info) {
+		if due := linkOf(a.lease.Node()).probeTimeout(); limit == 0 || limit > due {
+			limit = due
+		}
 	}
 	if limit == 0 {
 		return nil
 	}
 	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
-	return time.AfterFunc(limit, func() { a.cancel(ErrAttemptTimeout) })
+	return time.AfterFunc(limit, func() {
+		a.late.Store(true)
+		a.cancel(ErrAttemptTimeout)
+	})
 }
 
 func (a *attempt) roundTrip() (*http.Response, error) {
@@ -92,6 +101,9 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 	resp, err := rt.RoundTrip(a.req)
 	switch {
 	case err != nil:
+		if resp != nil && resp.Body != nil {
+			resp.Body.Close()
+		}
 		return nil, err
 	case resp == nil:
 		return nil, errors.New("fairlead: the endpoint's transport returned neither response nor error")
@@ -111,15 +123,15 @@ func (a *attempt) prepare() error {
 	}
 	switch {
 	case c.replay != nil:
-		body, err := c.replay.next(a.ctx)
+		body, err := c.replay.next()
 		if err != nil {
-			return err
+			return &requestError{err}
 		}
 		a.req.Body = body
-	case c.attempts.Load() > 1 && c.req.GetBody != nil:
+	case c.attempts.Load() > 1 && hasBody(c.req):
 		body, err := c.req.GetBody()
 		if err != nil {
-			return err
+			return &requestError{err}
 		}
 		a.req.Body = body
 	}
@@ -208,8 +220,8 @@ func (a *attempt) finish(err error) {
 		return
 	}
 	c := a.call
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || err != nil && c.gone(err) {
-		err = nil
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || err != nil && (c.gone(err) || c.ctx.Err() != nil) {
+		err = nil // after good headers, how long the body takes is the caller's doing too
 	}
 	if err != nil {
 		a.lease.Report(balancer.Outcome{Verdict: balancer.Failure})
@@ -220,8 +232,12 @@ func (a *attempt) finish(err error) {
 		a.cancel(nil)
 	}
 	if a.returned {
+		if c.replay != nil {
+			c.replay.close() // the answer is over: nobody wants the rest of the request
+		}
 		c.end(a.resp.StatusCode, err)
 	}
+	c.unuse()
 }
 
 // lose ends an attempt whose response nobody wants: a little of the body is

@@ -13,10 +13,6 @@ import (
 	"github.com/fairlead-go/fairlead/tracing"
 )
 
-// probeTimeout is how soon a half-open endpoint must answer a call that can be
-// retried elsewhere.
-const probeTimeout = time.Second
-
 // call is what the user asked for: one request, one answer, one or more
 // attempts. It is one allocation for the call and its first attempt.
 type call struct {
@@ -25,6 +21,8 @@ type call struct {
 	ctx      context.Context    // the caller's, with our deadline and span
 	derived  bool               // ctx is not the caller's own
 	cancel   context.CancelFunc // nil without a deadline of ours
+	timeout  *timeoutError      // the cause of that deadline; nil without
+	users    atomic.Int32       // of ctx, which is cancelled when the last is done
 	span     tracing.Call
 	override *Override
 	outer    *call // the call whose middleware sends this one; nil without
@@ -34,6 +32,9 @@ type call struct {
 	replay   *replay          // nil where the body can be had again, or there is none
 	attempts atomic.Int32     // sent so far
 	outcome  balancer.Outcome // of the last attempt
+	last     *attempt         // nil before the first
+	lastErr  error            // of the last attempt without a response
+	lastID   string           // its endpoint's
 	kept     *attempt         // has the last response, which is not handed out yet
 	first    attempt
 }
@@ -41,8 +42,10 @@ type call struct {
 // roundTrip makes a call. The service is acquired; the end of the call releases it.
 func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 	c := &call{service: s, req: req, ctx: req.Context()}
+	c.users.Store(1)
 	if s.settings.timeout > 0 {
-		c.ctx, c.cancel = context.WithTimeoutCause(c.ctx, s.settings.timeout, ErrTimeout)
+		c.timeout = newCallTimeout()
+		c.ctx, c.cancel = context.WithTimeoutCause(c.ctx, s.settings.timeout, c.timeout)
 	}
 	var err error
 	if fallback := s.mesh.options.fallback; fallback != nil {
@@ -71,7 +74,31 @@ func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 
 // run sends attempts until one of them answers the call, or none will.
 func (c *call) run() (*http.Response, error) {
+	whole := false
+	defer func() {
+		if !whole {
+			c.abandon()
+		}
+	}()
 	c.begin()
+	resp, err := c.send()
+	whole = true
+	return resp, err
+}
+
+// abandon ends a call in which code of the user's panicked.
+func (c *call) abandon() {
+	if c.last != nil {
+		c.last.finish(nil)
+	}
+	if c.kept != nil {
+		c.kept.lose()
+	}
+	c.decide()
+	c.end(0, nil)
+}
+
+func (c *call) send() (*http.Response, error) {
 	for {
 		a, err := c.pick()
 		if err != nil {
@@ -97,12 +124,8 @@ func (c *call) begin() {
 	c.identify()
 	c.info.Endpoint = c.override.Endpoint
 	c.retry = s.retry.Begin(s.safeToRepeat(req, c.override))
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	if hasBody(req) && req.GetBody == nil {
 		c.replay = newReplay(req.Body)
-	}
-	if req.URL.Scheme == "https" && s.tlsAddr.Load() == nil {
-		addr := withPort(req.URL.Host)
-		s.tlsAddr.Store(&addr)
 	}
 }
 
@@ -118,6 +141,8 @@ func (c *call) pick() (*attempt, error) {
 		a = &attempt{}
 	}
 	a.call, a.lease = c, lease
+	c.last = a
+	c.users.Add(1)
 	if lease.Reason() == balancer.ReasonNoKey {
 		c.service.warnNoKey()
 	}
@@ -133,6 +158,9 @@ func (c *call) judge(a *attempt) retry.Decision {
 	c.outcome = o
 	a.lease.Report(o)
 	a.verdict(o)
+	if a.resp != nil {
+		c.service.answered(c.req)
+	}
 	if o.Resend == balancer.ResendNever || c.override.Retry == RetryForbidden {
 		return retry.Decision{Reason: retry.ReasonFinal}
 	}
@@ -152,7 +180,7 @@ func (c *call) judge(a *attempt) retry.Decision {
 // classify returns the verdict on an attempt. Where the caller went away or the
 // request is at fault, it is nobody's failure.
 func (c *call) classify(a *attempt) balancer.Outcome {
-	if a.err != nil && (c.gone(a.err) || c.replay != nil && c.replay.failed() || !sendable(c.req)) {
+	if a.err != nil && (c.gone(a.err) || c.ownFault(a.err)) {
 		return balancer.Outcome{}
 	}
 	o := c.service.settings.classify(c.ctx, a.resp, a.err)
@@ -162,18 +190,35 @@ func (c *call) classify(a *attempt) balancer.Outcome {
 	return o
 }
 
+// ownFault reports whether an attempt failed because the request cannot be sent.
+func (c *call) ownFault(err error) bool {
+	var fault *requestError
+	if errors.As(err, &fault) || !sendable(c.req) {
+		return true
+	}
+	if c.replay != nil {
+		return c.replay.failed() || c.replay.mismatches(c.req.ContentLength)
+	}
+	return !wholeBody(c.req)
+}
+
 // gone reports whether err came because the caller went away, or the Mesh was closed.
 func (c *call) gone(err error) bool {
-	if c.ctx.Err() == nil && isTimeout(err) {
-		// A dialer or a connection sees a deadline a moment before its context does.
-		if deadline, ok := c.ctx.Deadline(); ok && time.Until(deadline) <= 0 {
-			<-c.ctx.Done()
-		}
-	}
 	if c.ctx.Err() != nil {
-		return !errors.Is(context.Cause(c.ctx), ErrTimeout)
+		return !c.timedOut()
 	}
-	return isClosed(cancelled(c.req)) || c.service.mesh.closed.Load()
+	if isClosed(cancelled(c.req)) || c.service.mesh.closed.Load() {
+		return true
+	}
+	// A dialer or a connection sees a deadline a moment before its context does.
+	deadline, ok := c.req.Context().Deadline()
+	return ok && isTimeout(err) && time.Until(deadline) <= 0
+}
+
+// timedOut reports whether the call's own WithTimeout ended it.
+func (c *call) timedOut() bool {
+	cause := context.Cause(c.ctx)
+	return cause != nil && c.timeout != nil && cause == error(c.timeout)
 }
 
 func (c *call) remaining() time.Duration {
@@ -186,7 +231,11 @@ func (c *call) remaining() time.Duration {
 
 // keep remembers a failed attempt's response, in case there is no better one.
 func (c *call) keep(a *attempt) {
+	if c.replay != nil {
+		c.replay.cut()
+	}
 	if a.resp == nil {
+		c.lastErr, c.lastID = a.err, a.lease.Node().ID()
 		a.finish(nil)
 		return
 	}
@@ -272,15 +321,20 @@ func (c *call) decide() {
 func (c *call) end(status int, err error) {
 	if c.outer != nil {
 		c.outer.attempts.Add(c.attempts.Load())
-		return
 	}
 	if c.span.Enabled() {
 		c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: c.outcome})
 	}
-	if c.cancel != nil {
+	c.service.release()
+	c.unuse()
+}
+
+// unuse cancels the call's context when neither the call nor an attempt needs it
+// any more: a losing response is still drained when the call has ended.
+func (c *call) unuse() {
+	if c.users.Add(-1) == 0 && c.cancel != nil {
 		c.cancel()
 	}
-	c.service.release()
 }
 
 // explain makes the call's error of an attempt's, or of what prevented one.
@@ -291,18 +345,23 @@ func (c *call) explain(err error, a *attempt) error {
 			return cause
 		case c.service.mesh.closed.Load():
 			return ErrClosed
+		case isClosed(cancelled(c.req)):
+			return err
 		}
-		return err
+		return context.DeadlineExceeded
 	}
 	if errors.Is(err, ErrClosed) {
 		return ErrClosed
 	}
-	if errors.Is(context.Cause(c.ctx), ErrTimeout) && !errors.Is(err, ErrTimeout) {
+	if c.timedOut() && !errors.Is(err, ErrTimeout) {
 		err = fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
-	e := &CallError{Service: c.service.name, Attempts: int(c.attempts.Load()), Err: err}
-	if a != nil {
+	e := &CallError{Service: c.service.name, Endpoint: c.lastID, Attempts: int(c.attempts.Load()), Err: err}
+	switch {
+	case a != nil:
 		e.Endpoint = a.lease.Node().ID()
+	case c.lastErr != nil:
+		e.Err = fmt.Errorf("%w (and then: %w)", c.lastErr, err)
 	}
 	return e
 }

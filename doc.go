@@ -7,15 +7,15 @@
 //
 //	resolver, err := consul.New(consul.Config{})
 //	...
-//	defer resolver.Close()
 //	mesh, err := fairlead.New(resolver)
 //	...
-//	defer mesh.Close()
+//	defer mesh.Close() // and then resolver.Close()
 //
 //	client := &http.Client{Transport: mesh}
 //	resp, err := client.Get("http://users/v1/42")
 //
-// The host of a URL, with its port if it has one, is the name of a service.
+// The host of a URL, with its port if it has one, is the name of a service:
+// http://users/ and http://users:80/ are two.
 // Package balancer/grpcbalancer puts the same Mesh under gRPC.
 //
 // # The way of a call

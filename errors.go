@@ -21,16 +21,16 @@ var (
 	// ErrUnresolved is in the chain of a call's error when the resolver has not
 	// said who serves the name in time; the resolver's own error, if it had one,
 	// is there too. It is a timeout.
-	ErrUnresolved error = &timeoutError{"fairlead: the resolver has not answered yet"}
+	ErrUnresolved error = &timeoutError{text: "fairlead: the resolver has not answered yet"}
 
 	// ErrTimeout is in the chain of a call's error when WithTimeout's deadline
 	// ended it. It is a timeout and a context.DeadlineExceeded.
-	ErrTimeout error = &timeoutError{"fairlead: call timed out"}
+	ErrTimeout error = &timeoutError{text: "fairlead: call timed out"}
 
 	// ErrAttemptTimeout is in the chain of a call's error when the last attempt
 	// had no answer within the attempt timeout. It is a timeout and a
 	// context.DeadlineExceeded.
-	ErrAttemptTimeout error = &timeoutError{"fairlead: attempt timed out"}
+	ErrAttemptTimeout error = &timeoutError{text: "fairlead: attempt timed out"}
 )
 
 // CallError is the error of a call that the Mesh could not answer. It wraps the
@@ -74,14 +74,29 @@ func isTimeout(err error) bool {
 }
 
 // timeoutError is a time limit of ours that ran out.
-type timeoutError struct{ text string }
+type timeoutError struct {
+	text string
+	kind error // the exported error it is one of; nil for those themselves
+}
+
+// newCallTimeout returns a cause for one call's deadline, which is told from that
+// of another Mesh or call that this one is made in.
+func newCallTimeout() *timeoutError {
+	return &timeoutError{text: "fairlead: call timed out", kind: ErrTimeout}
+}
 
 func (e *timeoutError) Error() string   { return e.text }
 func (e *timeoutError) Timeout() bool   { return true }
 func (e *timeoutError) Temporary() bool { return true }
 func (e *timeoutError) Is(target error) bool {
-	return target == context.DeadlineExceeded
+	return target == context.DeadlineExceeded || e.kind != nil && target == e.kind
 }
+
+// requestError is a fault of the request's own: nothing was sent.
+type requestError struct{ err error }
+
+func (e *requestError) Error() string { return e.err.Error() }
+func (e *requestError) Unwrap() error { return e.err }
 
 // dialError says that no connection came to be, so that nothing was sent.
 type dialError struct {

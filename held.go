@@ -36,6 +36,9 @@ func (m *Mesh) Hold(name string) (*Service, error) {
 		return nil, &CallError{Service: key, Err: err}
 	}
 	s.holds.Add(1)
+	if m.closing.Load() {
+		m.idle() // a Shutdown may have taken the hold for a call
+	}
 	return &Service{service: s}, nil
 }
 

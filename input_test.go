@@ -108,7 +108,7 @@ func TestBadRequests(t *testing.T) {
 		"no header":      {&http.Request{URL: &url.URL{Scheme: "http", Host: "users"}}, "Header is nil"},
 		"no scheme":      {&http.Request{URL: &url.URL{Host: "users"}, Header: http.Header{}}, "want http or https"},
 		"unknown scheme": {&http.Request{URL: &url.URL{Scheme: "ftp", Host: "users"}, Header: http.Header{}}, `"ftp", want http or https`},
-		"no host":        {&http.Request{URL: &url.URL{Scheme: "http"}, Header: http.Header{}}, "no host"},
+		"no host":        {&http.Request{URL: &url.URL{Scheme: "http"}, Header: http.Header{}}, "host, is empty"},
 		"space in host":  {&http.Request{URL: &url.URL{Scheme: "http", Host: "a b"}, Header: http.Header{}}, `"a b"`},
 		"unicode host":   {&http.Request{URL: &url.URL{Scheme: "http", Host: "üsers"}, Header: http.Header{}}, "ASCII"},
 		"long host":      {&http.Request{URL: &url.URL{Scheme: "http", Host: strings.Repeat("a", 300)}, Header: http.Header{}}, "300 bytes"},

@@ -8,9 +8,17 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
+)
+
+const (
+	probeFirst = time.Second
+	probeMax   = 10 * time.Second
+
+	closeAgain = time.Second // after an endpoint's last call
 )
 
 // link is what the Mesh keeps with each node: its breaker and, from the first
@@ -21,6 +29,7 @@ type link struct {
 	breaker *breaker.Breaker // nil without breakers
 
 	ready  atomic.Pointer[roundTripper] // nil until made
+	slow   atomic.Int32                 // probes in a row that were late
 	making sync.Mutex                   // one transport is made at a time; the user's functions run under it
 	mu     sync.Mutex
 	pinned *pinned           // nil until made, and with WithEndpointTransport; guarded by mu
@@ -111,6 +120,22 @@ func (l *link) makePinned() *pinned {
 	return p
 }
 
+// probeTimeout is how soon a probe that can be retried elsewhere must have its
+// headers: a second, doubling while probes are late, so that an endpoint which is
+// slow by nature gets back.
+func (l *link) probeTimeout() time.Duration {
+	return min(probeFirst<<min(l.slow.Load(), 10), probeMax)
+}
+
+func (l *link) probed(answered, late bool) {
+	switch {
+	case answered:
+		l.slow.Store(0)
+	case late:
+		l.slow.Add(1)
+	}
+}
+
 // check is what a breaker does before it lets a live call probe.
 func (l *link) check(ctx context.Context) error {
 	l.making.Lock()
@@ -140,18 +165,28 @@ func (l *link) closeIdle() {
 // call has ended.
 func (l *link) leave() {
 	if l.breaker != nil {
-		l.breaker.Close()
+		l.closeBreaker()
 	}
 	if l.node.InFlight() > 0 && !l.service.mesh.closed.Load() {
 		return // its connection may be wanted the next moment
 	}
 	l.closeIdle()
+	// HTTP/2 forgets a stream a moment after its end: its connection is idle then.
+	time.AfterFunc(closeAgain, l.closeIdle)
 	l.mu.Lock()
 	c, again := l.custom, l.left
 	l.left = true
 	l.mu.Unlock()
 	if closer, ok := c.(io.Closer); ok && !again {
 		closer.Close()
+	}
+}
+
+// closeBreaker does not wait for a check under way: this may be the goroutine of
+// a call, or of the watch.
+func (l *link) closeBreaker() {
+	if l.breaker.State() == breaker.Closed || !l.service.mesh.spawn(l.breaker.Close) {
+		l.breaker.Close()
 	}
 }
 

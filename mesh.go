@@ -25,6 +25,7 @@ type Mesh struct {
 	services  services
 	conns     connections
 
+	start    time.Time
 	closing  atomic.Bool // no new calls
 	closed   atomic.Bool // no calls at all
 	closeOne sync.Mutex
@@ -62,6 +63,7 @@ func New(resolver discovery.Resolver, opts ...Option) (*Mesh, error) {
 		options:   o,
 		logger:    o.logger,
 		telemetry: telemetry,
+		start:     time.Now(),
 		ended:     make(chan struct{}),
 		quiet:     make(chan struct{}, 1),
 	}
@@ -198,6 +200,9 @@ func (m *Mesh) Shutdown(ctx context.Context) error {
 	}
 	return m.Close()
 }
+
+// sinceStart is a clock of nanoseconds.
+func (m *Mesh) sinceStart() int64 { return int64(time.Since(m.start)) }
 
 func (m *Mesh) busy() bool {
 	if m.closed.Load() {

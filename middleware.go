@@ -25,7 +25,17 @@ func (s *service) wrap() (http.RoundTripper, error) {
 // throughChain makes the call by way of the user's middleware, which sends it on
 // as a call of its own within this one's deadline and span.
 func (c *call) throughChain() (*http.Response, error) {
+	whole := false
+	defer func() {
+		if !whole {
+			c.end(0, nil) // code of the user's panicked
+		}
+	}()
 	resp, err := c.service.chain.RoundTrip(c.req.WithContext(context.WithValue(c.ctx, outerKey{}, c)))
+	whole = true
+	if err != nil && resp != nil && resp.Body != nil {
+		resp.Body.Close()
+	}
 	if err == nil && resp == nil {
 		err = errors.New("fairlead: the middleware returned neither response nor error")
 	}
@@ -48,11 +58,27 @@ type outerKey struct{}
 // innerTransport is where a service's middleware ends.
 type innerTransport struct{ service *service }
 
+// RoundTrip makes a call of its own, with a reference of its own: a middleware
+// may send more than once, later, or under another context.
 func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	c := &call{service: t.service, req: req, ctx: req.Context()}
-	c.outer, _ = c.ctx.Value(outerKey{}).(*call)
 	if err := checkRequest(req); err != nil {
 		closeBody(req)
+		return nil, err
+	}
+	s, err := t.service.mesh.acquire(t.service.name)
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	c := &call{service: s, req: req, ctx: req.Context()}
+	c.users.Store(1)
+	if c.outer, _ = c.ctx.Value(outerKey{}).(*call); c.outer != nil {
+		c.timeout = c.outer.timeout
+	}
+	if err := s.await(c.ctx, cancelled(req)); err != nil {
+		closeBody(req)
+		err = c.explain(err, nil)
+		c.end(0, err)
 		return nil, err
 	}
 	return c.run()

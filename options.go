@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -125,7 +126,7 @@ func ForService(name string, opts ...ServiceOption) Option {
 	return meshOption(func(o *options) error {
 		key, err := serviceName(name)
 		if err != nil {
-			return fmt.Errorf("fairlead: ForService: %w", err)
+			return fmt.Errorf("fairlead: ForService(%q): %s", name, strings.TrimPrefix(err.Error(), "fairlead: "))
 		}
 		for i, opt := range opts {
 			if isNil(opt) {
@@ -170,7 +171,8 @@ func WithoutBreaker() ServiceOption {
 }
 
 // WithRetry sets what is retried, how often and how soon. The default is
-// retry.Config{}.
+// retry.Config{}. Inside [ForService] it replaces the whole of the default for all
+// services, the attempt timeout included.
 func WithRetry(c retry.Config) ServiceOption {
 	return serviceOption(func(s *settings) error {
 		if _, err := c.WithDefaults(); err != nil {
@@ -258,7 +260,8 @@ func WithEndpointTransport(f func(service string, e discovery.Endpoint) (http.Ro
 }
 
 // WithMiddleware puts a RoundTripper around each call, inside its deadline and
-// its span, outside its retries. The first one given is the outermost. A
+// its span, outside its retries. The first one given is the outermost, and those
+// for all services are outside of a service's own. A
 // middleware may send its request more than once; each time is a call with
 // attempts of its own.
 func WithMiddleware(m func(http.RoundTripper) http.RoundTripper) ServiceOption {

@@ -1,14 +1,16 @@
 package fairlead
 
 import (
-	"context"
 	"errors"
 	"io"
 	"sync"
+	"time"
 )
 
-// replayMax is how much of a body is remembered for another attempt.
-const replayMax = 64 << 10
+const (
+	replayMax = 64 << 10              // how much of a body is remembered for another attempt
+	readWait  = 10 * time.Millisecond // how long a retry waits for a Read of the body under way
+)
 
 var errReplaced = errors.New("fairlead: the attempt was given up, its body went to the next")
 
@@ -27,6 +29,7 @@ type replay struct {
 	gone    bool          // more than replayMax was read; guarded by mu
 	reading bool          // guarded by mu
 	end     error         // what src ended with; guarded by mu
+	total   int64         // bytes read of src; guarded by mu
 	current *replayReader // guarded by mu
 	decided bool          // there will be no other attempt; guarded by mu
 	closed  bool          // src is; guarded by mu
@@ -38,11 +41,39 @@ func newReplay(src io.ReadCloser) *replay {
 	return r
 }
 
-// replayable reports whether the body can be sent once more.
+// replayable reports whether the body can be sent once more. A Read that is under
+// way is given a moment to return: while the caller's body blocks, nobody else
+// can read it.
 func (r *replay) replayable() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !r.gone && !r.tornLocked()
+	r.awaitReadLocked()
+	return !r.reading && !r.gone && !r.tornLocked()
+}
+
+// awaitReadLocked waits for a Read under way, for readWait at most.
+func (r *replay) awaitReadLocked() {
+	if !r.reading {
+		return
+	}
+	late := false
+	timer := time.AfterFunc(readWait, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		late = true
+		r.read.Broadcast()
+	})
+	defer timer.Stop()
+	for r.reading && !late {
+		r.read.Wait()
+	}
+}
+
+// cut ends the reader of the attempt that was given up.
+func (r *replay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current = nil
 }
 
 // failed reports whether the caller's body could not be read.
@@ -52,40 +83,32 @@ func (r *replay) failed() bool {
 	return r.tornLocked()
 }
 
-func (r *replay) tornLocked() bool { return r.end != nil && !errors.Is(r.end, io.EOF) }
-
-// next returns the body for the next attempt. It waits for a Read of an earlier
-// attempt to return, or for ctx to end.
-func (r *replay) next(ctx context.Context) (io.ReadCloser, error) {
-	stop := context.AfterFunc(ctx, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.read.Broadcast()
-	})
-	defer stop()
+// mismatches reports whether the body turned out not to have its declared length.
+func (r *replay) mismatches(length int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	reader := &replayReader{replay: r}
-	r.current = reader
-	for r.reading && ctx.Err() == nil {
-		r.read.Wait()
-	}
-	if r.reading {
-		return nil, context.Cause(ctx)
-	}
-	if r.gone {
+	return length > 0 && (r.total > length || errors.Is(r.end, io.EOF) && r.total < length)
+}
+
+func (r *replay) tornLocked() bool { return r.end != nil && !errors.Is(r.end, io.EOF) }
+
+// next returns the body for the next attempt.
+func (r *replay) next() (io.ReadCloser, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.awaitReadLocked()
+	if r.reading || r.gone {
 		return nil, errReplaced
 	}
-	return reader, nil
+	r.current = &replayReader{replay: r}
+	return r.current, nil
 }
 
 // decide says that there will be no other attempt: the caller's body is closed
-// as soon as the last one has closed its own.
+// as soon as the last one has closed its own, and nothing more is remembered.
 func (r *replay) decide() {
 	r.mu.Lock()
 	r.decided = true
-	r.seen = nil
-	r.gone = true
 	closing := r.current == nil || r.current.closed
 	r.mu.Unlock()
 	if closing {
@@ -133,6 +156,7 @@ func (b *replayReader) Read(p []byte) (int, error) {
 	r.reading = false
 	r.read.Broadcast()
 	r.end = err
+	r.total += int64(n)
 	if n > 0 {
 		r.rememberLocked(p[:n])
 	}
@@ -143,7 +167,7 @@ func (b *replayReader) Read(p []byte) (int, error) {
 }
 
 func (r *replay) rememberLocked(p []byte) {
-	if r.gone || len(r.seen)+len(p) > replayMax {
+	if r.gone || r.decided || len(r.seen)+len(p) > replayMax {
 		r.gone = true
 		r.seen = nil
 		return

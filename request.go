@@ -3,6 +3,7 @@ package fairlead
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,7 +21,7 @@ const maxNameLength = 253 + len(":65535") // of a DNS name and a port
 // lower case, without a trailing dot, with a port only if the host has one.
 func serviceName(host string) (string, error) {
 	if host == "" {
-		return "", errors.New("fairlead: the URL has no host, want http://<service>/path")
+		return "", errors.New("fairlead: the service's name, which is the URL's host, is empty, want http://<service>/path")
 	}
 	if len(host) > maxNameLength {
 		return "", fmt.Errorf("fairlead: the URL's host has %d bytes, want at most %d", len(host), maxNameLength)
@@ -82,10 +83,40 @@ func sendable(req *http.Request) bool {
 	if req.Method != "" && !validToken(req.Method) {
 		return false
 	}
-	if !httpguts.ValidHostHeader(req.Host) {
+	if !httpguts.ValidHostHeader(req.Host) || req.ContentLength > 0 && !hasBody(req) {
 		return false
 	}
+	if strings.ContainsFunc(req.URL.RequestURI(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return false
+	}
+	for name := range req.Trailer {
+		switch http.CanonicalHeaderKey(name) {
+		case "Transfer-Encoding", "Trailer", "Content-Length":
+			return false
+		}
+	}
 	return validHeader(req.Header) && validHeader(req.Trailer)
+}
+
+func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
+
+// bodyCheckMax bounds how much of a body is read again to find out whether it
+// was at fault.
+const bodyCheckMax = 1 << 20
+
+// wholeBody reports whether a body that can be had again can be read, and has the
+// length that was declared, as far as bodyCheckMax tells.
+func wholeBody(req *http.Request) bool {
+	if !hasBody(req) || req.GetBody == nil {
+		return true
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return false
+	}
+	defer body.Close()
+	n, err := io.Copy(io.Discard, io.LimitReader(body, bodyCheckMax))
+	return err == nil && (req.ContentLength <= 0 || n == bodyCheckMax || n == req.ContentLength)
 }
 
 func validHeader(h http.Header) bool {

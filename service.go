@@ -45,13 +45,12 @@ type service struct {
 	ctx    context.Context // of the watch and of dials
 	cancel context.CancelFunc
 
-	tlsAddr   atomic.Pointer[string] // the host and port of an https URL of the service, once there was one
+	tlsAddr   atomic.Pointer[string] // the host and port of an https URL, where the last answer came by TLS
 	noKey     atomic.Bool            // the missing hash key was warned of
 	refreshed atomic.Int64           // Unix nanoseconds
 	refs      atomic.Int64           // calls and holds; retired once let go
 	holds     atomic.Int64           // of Mesh.Hold
-	touched   atomic.Bool            // used since the last look of the janitor
-	lastUsed  atomic.Int64           // Unix nanoseconds, as the janitor saw it
+	lastUsed  atomic.Int64           // nanoseconds of the Mesh's life
 
 	resolved atomic.Bool   // the first snapshot was applied
 	first    chan struct{} // closed when resolved, unknown or closed
@@ -62,6 +61,7 @@ type service struct {
 	lastErr  error          // the resolver's last word, nil after a snapshot; guarded by mu
 	snapshot time.Time      // of the last one; guarded by mu
 	full     bool           // a snapshot with endpoints was applied and not replaced; guarded by mu
+	holdings int            // so far; guarded by mu
 	held     *time.Timer    // an empty snapshot waits to be believed; guarded by mu
 	warned   map[string]int // bad entries that were warned of; guarded by mu
 	closed   bool           // guarded by mu
@@ -92,7 +92,7 @@ func newService(m *Mesh, name string) (*service, error) {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.touched.Store(true)
+	s.lastUsed.Store(m.sinceStart())
 	return s, nil
 }
 
@@ -102,9 +102,6 @@ func (s *service) acquire() bool {
 		s.refs.Add(-1)
 		return false
 	}
-	if !s.touched.Load() {
-		s.touched.Store(true)
-	}
 	return true
 }
 
@@ -112,6 +109,7 @@ func (s *service) acquire() bool {
 func (s *service) retire() bool { return s.refs.CompareAndSwap(0, retired) }
 
 func (s *service) release() {
+	s.lastUsed.Store(s.mesh.sinceStart())
 	if s.refs.Add(-1) <= s.holds.Load() && s.mesh.closing.Load() {
 		s.mesh.idle()
 	}
@@ -215,7 +213,9 @@ func (s *service) hold(endpoints []discovery.Endpoint) bool {
 	}
 	first := s.held == nil
 	if first && !s.closed {
-		s.held = time.AfterFunc(s.settings.holdEmpty, s.believe)
+		s.holdings++
+		holding := s.holdings
+		s.held = time.AfterFunc(s.settings.holdEmpty, func() { s.believe(holding) })
 	}
 	s.mu.Unlock()
 	if first {
@@ -226,11 +226,11 @@ func (s *service) hold(endpoints []discovery.Endpoint) bool {
 }
 
 // believe applies an empty answer that has waited long enough.
-func (s *service) believe() {
+func (s *service) believe(holding int) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	s.mu.Lock()
-	if s.held == nil || s.closed {
+	if s.held == nil || s.holdings != holding || s.closed {
 		s.mu.Unlock()
 		return
 	}
@@ -316,6 +316,18 @@ func (s *service) warnNoKey() {
 	if !s.noKey.Swap(true) {
 		s.mesh.logger.Warn("fairlead: a call carries neither client address nor hash key, picking by load instead",
 			"service", s.name, "policy", s.balancer.Policy().Name())
+	}
+}
+
+// answered remembers whether the endpoints speak TLS, for the check before a probe.
+func (s *service) answered(req *http.Request) {
+	known := s.tlsAddr.Load()
+	switch encrypted := req.URL.Scheme == "https"; {
+	case encrypted && known == nil:
+		addr := withPort(req.URL.Host)
+		s.tlsAddr.Store(&addr)
+	case !encrypted && known != nil:
+		s.tlsAddr.Store(nil)
 	}
 }
 

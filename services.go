@@ -85,23 +85,26 @@ func (m *Mesh) makeRoomLocked() error {
 	if m.services.count < m.options.maxServices {
 		return nil
 	}
-	var oldest *service
-	for _, s := range m.all() {
-		if s.refs.Load() == 0 && (oldest == nil || s.staler(oldest)) {
-			oldest = s
+	idle := m.all()
+	slices.SortFunc(idle, func(a, b *service) int {
+		switch {
+		case a.staler(b):
+			return -1
+		case b.staler(a):
+			return 1
+		}
+		return 0
+	})
+	for _, s := range idle {
+		if m.dropLocked(s) {
+			return nil
 		}
 	}
-	if oldest == nil || !m.dropLocked(oldest) {
-		return fmt.Errorf("fairlead: %d services are in use, want at most %d (WithMaxServices)", m.services.count, m.options.maxServices)
-	}
-	return nil
+	return fmt.Errorf("fairlead: %d services are in use, want at most %d (WithMaxServices)", m.services.count, m.options.maxServices)
 }
 
 func (s *service) staler(other *service) bool {
 	if a, b := s.resolved.Load(), other.resolved.Load(); a != b {
-		return !a
-	}
-	if a, b := s.touched.Load(), other.touched.Load(); a != b {
 		return !a
 	}
 	return s.lastUsed.Load() < other.lastUsed.Load()
@@ -172,12 +175,8 @@ func (m *Mesh) tidy() {
 	}
 	now := time.Now()
 	for _, s := range m.all() {
-		if s.touched.Swap(false) || s.refs.Load() > 0 {
-			s.lastUsed.Store(now.UnixNano())
-			continue
-		}
-		if now.UnixNano()-s.lastUsed.Load() >= int64(m.options.idleAfter) {
-			m.dropLocked(s)
+		if m.sinceStart()-s.lastUsed.Load() >= int64(m.options.idleAfter) {
+			m.dropLocked(s) // unless it is in use
 		}
 	}
 	for name, u := range m.services.unknown {

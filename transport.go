@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -46,10 +48,12 @@ func newPinned(l *link) *pinned {
 	for _, adjust := range s.settings.adjust {
 		adjust(t)
 	}
+	t.Proxy = nil
 	p := &pinned{Transport: t, link: l, dial: t.DialContext}
 	// An empty TLSNextProto is how HTTP/2 was switched off before Protocols;
 	// net/http fills it later.
-	p.http2 = t.ForceAttemptHTTP2 && t.TLSNextProto == nil
+	_, wanted := t.TLSNextProto["h2"]
+	p.http2 = t.ForceAttemptHTTP2 && (t.TLSNextProto == nil || wanted) && !strings.Contains(os.Getenv("GODEBUG"), "http2client=0")
 	if p.dial == nil {
 		p.dial = dialer.DialContext
 	}

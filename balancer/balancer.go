@@ -119,20 +119,18 @@ func (b *Balancer) Update(endpoints []discovery.Endpoint) error {
 			changed = true
 		}
 	}
-	left := b.sweepLocked()
 	b.mu.Unlock()
 
 	for _, n := range joined {
 		b.join(n)
 	}
-	if !b.admit(joined) {
-		left = append(left, joined...)
+	left := b.swap(joined)
+	if changed || len(joined)+len(left) > 0 {
+		// Who leaves is out of the pickers before it leaves.
+		b.changed(len(left) > 0 || !slices.ContainsFunc(b.members(), (*Node).Ready))
 	}
 	for _, n := range left {
 		b.leave(n)
-	}
-	if changed || len(joined)+len(left) > 0 {
-		b.changed(!slices.ContainsFunc(b.members(), (*Node).Ready))
 	}
 	return errors.Join(bad...)
 }
@@ -207,19 +205,21 @@ func (b *Balancer) join(n *Node) {
 	}
 }
 
-// admit makes the joined nodes members, unless the Balancer was closed meanwhile.
-func (b *Balancer) admit(joined []*Node) bool {
+// swap makes the joined nodes members in the place of those that leave, in one
+// step. Where the Balancer was closed meanwhile, the joined leave at once.
+func (b *Balancer) swap(joined []*Node) (left []*Node) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return false
+		return joined
 	}
+	left = b.sweepLocked()
 	if len(joined) > 0 {
 		nodes := slices.Concat(b.nodes, joined)
 		slices.SortFunc(nodes, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
 		b.nodes = nodes
 	}
-	return true
+	return left
 }
 
 func (b *Balancer) leave(n *Node) {

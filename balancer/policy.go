@@ -16,8 +16,10 @@ type Policy interface {
 	// tells who is a candidate now. It is called with no lock held when members,
 	// weights or readiness change, for the Picker of one [View] by one goroutine
 	// at a time. prev is the Picker that the new one replaces (nil for the first),
-	// so that tables and statistics can survive; it may be returned again. nodes must be neither kept nor changed past
-	// the life of the Picker, and are ordered by ID.
+	// so that tables and statistics can survive; it may be returned again. nodes
+	// must be neither kept nor changed past the life of the Picker, and are ordered
+	// by ID. A Policy may be made of another that is given some of the nodes: those
+	// of the own zone, for instance.
 	NewPicker(nodes []*Node, prev Picker) Picker
 }
 

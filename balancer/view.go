@@ -14,6 +14,9 @@ import (
 // repeat would else never get the node back.
 const probeAnyAfter = 10 * time.Second
 
+// staleTries is how often a pick that found nobody looks at newer nodes.
+const staleTries = 3
+
 // policyTries is how often a pick asks the policy again before it takes any node.
 const policyTries = 5
 
@@ -104,8 +107,22 @@ func (v *View) build(f *fleet) time.Duration {
 }
 
 // Pick is [Balancer.Pick] over the View's nodes.
-func (v *View) Pick(info *Info) (l Lease, err error) {
+func (v *View) Pick(info *Info) (Lease, error) {
 	st := v.state.Load()
+	l, err := v.pick(st, info)
+	for range staleTries {
+		now := v.state.Load()
+		if err == nil || now == st {
+			break
+		}
+		// The nodes it knew have left meanwhile, and others are there.
+		st = now
+		l, err = v.pick(st, info)
+	}
+	return l, err
+}
+
+func (v *View) pick(st *viewState, info *Info) (l Lease, err error) {
 	if info.refused.n > 0 {
 		info.refused = nodeSet{}
 	}

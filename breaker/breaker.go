@@ -54,6 +54,7 @@ type Breaker struct {
 
 	draining atomic.Bool // written under Group.mu
 	out      bool        // not closed; guarded by Group.mu
+	index    int         // among the Group's members, or gone; guarded by Group.mu
 }
 
 // token is what Allow hands out.
@@ -140,6 +141,9 @@ func (b *Breaker) Allow() (any, error) {
 		b.Done(token(done), balancer.Outcome{})
 		return nil, ErrOpen
 	}
+	if b.State() == HalfOpen {
+		return b.newProbe(done), nil
+	}
 	return token(done), nil
 }
 
@@ -148,8 +152,14 @@ func (b *Breaker) Allow() (any, error) {
 // keep its breaker half-open. What was admitted before the last change of state
 // tells nothing about the new one and is ignored, and so is a token that is none.
 func (b *Breaker) Done(t any, o balancer.Outcome) {
-	done, ok := t.(token)
-	if !ok || done == nil {
+	var done token
+	switch t := t.(type) {
+	case token:
+		done = t
+	case *probe:
+		done = t.take()
+	}
+	if done == nil {
 		return
 	}
 	v := o.Verdict

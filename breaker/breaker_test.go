@@ -294,7 +294,7 @@ func TestHalfOpen(t *testing.T) {
 					if call(t, b, success) {
 						t.Fatal("a second call was admitted beside the probe")
 					}
-					time.Sleep(time.Minute)
+					time.Sleep(breaker.ProbeTimeout / 4)
 				}
 				wantState(t, b, breaker.HalfOpen)
 				b.Done(probe, balancer.Outcome{Verdict: tt.probe})
@@ -305,6 +305,22 @@ func TestHalfOpen(t *testing.T) {
 			})
 		})
 	}
+	t.Run("a probe that hangs gives way", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBreaker(t, breaker.Config{})
+			defer b.Close()
+			calls(t, b, 5, failure)
+			openPeriod(t, b)
+			hung := admit(t, b)
+			time.Sleep(breaker.ProbeTimeout)
+			synctest.Wait()
+			next := admit(t, b)
+			b.Done(hung, balancer.Outcome{Verdict: failure})
+			wantState(t, b, breaker.HalfOpen)
+			b.Done(next, balancer.Outcome{Verdict: success})
+			wantState(t, b, breaker.Closed)
+		})
+	})
 	t.Run("a thousand neutral probes", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBreaker(t, breaker.Config{})

@@ -39,7 +39,6 @@
 //
 // # Limits
 //
-// A probe keeps its place until it is reported: give the calls that may be one a
-// deadline. Ended does not know when its call was admitted, so the late ends of
+// A probe keeps its place until it is reported, for ten seconds at most. Ended does not know when its call was admitted, so the late ends of
 // calls from before an open period count against the closed breaker after it.
 package breaker

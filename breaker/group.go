@@ -22,11 +22,12 @@ type Group struct {
 	alone      bool // of a Breaker that knows nothing of peers
 	comparison rolling.Comparison
 	start      time.Time
-	members    atomic.Pointer[[]*Breaker] // replaced, never changed
+	listed     atomic.Pointer[[]*Breaker] // the members, for comparison; nil when they have changed
 
-	mu   sync.Mutex
-	size int // members that are not draining; guarded by mu
-	out  int // those of them that are not closed; guarded by mu
+	mu      sync.Mutex
+	members []*Breaker // guarded by mu
+	size    int        // those that are not draining; guarded by mu
+	out     int        // those of them that are not closed; guarded by mu
 }
 
 // NewGroup returns a Group without members, or an error that names the field,
@@ -36,9 +37,7 @@ func NewGroup(config Config) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{config: config, start: time.Now()}
-	g.members.Store(&[]*Breaker{})
-	return g, nil
+	return &Group{config: config, start: time.Now()}, nil
 }
 
 // Add returns a new member, closed and not draining. Its Close takes it out again.
@@ -46,32 +45,54 @@ func (g *Group) Add(hooks Hooks) *Breaker {
 	b := newBreaker(g, hooks)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	members := slices.Concat(*g.members.Load(), []*Breaker{b})
-	g.members.Store(&members)
+	b.index = len(g.members)
+	g.members = append(g.members, b)
+	g.listed.Store(nil)
 	g.size++
 	return b
 }
 
 func (g *Group) remove(b *Breaker) {
 	g.mu.Lock()
-	members := *g.members.Load()
-	i := slices.Index(members, b)
-	if i < 0 {
+	if b.index < 0 {
 		g.mu.Unlock()
 		return
 	}
-	members = slices.Concat(members[:i], members[i+1:])
-	g.members.Store(&members)
+	last := g.members[len(g.members)-1]
+	g.members[b.index], last.index = last, b.index
+	g.members[len(g.members)-1] = nil
+	g.members = g.members[:len(g.members)-1]
+	b.index = gone
+	g.listed.Store(nil)
+	wasOpen := g.allOpenLocked()
 	if !b.draining.Load() {
 		g.countLocked(b, -1)
 	}
+	hasten := !wasOpen && g.allOpenLocked()
 	g.mu.Unlock()
-	g.hasten()
+	if hasten {
+		g.hasten()
+	}
+}
+
+// gone is the index of a breaker that is no member.
+const gone = -1
+
+// list returns the members. It is not to be changed.
+func (g *Group) list() []*Breaker {
+	if l := g.listed.Load(); l != nil {
+		return *l
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := slices.Clone(g.members)
+	g.listed.Store(&l)
+	return l
 }
 
 func (g *Group) drain(b *Breaker, draining bool) {
 	g.mu.Lock()
-	if b.draining.Load() == draining || !slices.Contains(*g.members.Load(), b) {
+	if b.draining.Load() == draining || b.index == gone {
 		g.mu.Unlock()
 		return
 	}
@@ -139,15 +160,17 @@ func (g *Group) back(b *Breaker) {
 func (g *Group) allOpen() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.alone && g.size > 0 && g.out >= g.size
+	return g.allOpenLocked()
 }
+
+func (g *Group) allOpenLocked() bool { return !g.alone && g.size > 0 && g.out >= g.size }
 
 // hasten shortens the open periods that run where no member is left.
 func (g *Group) hasten() {
 	if !g.allOpen() {
 		return
 	}
-	for _, b := range *g.members.Load() {
+	for _, b := range g.list() {
 		b.Hasten()
 	}
 }
@@ -157,7 +180,7 @@ func (g *Group) hasten() {
 func (g *Group) now() time.Time { return g.start.Add(time.Since(g.start)) }
 
 func (g *Group) worse(now time.Time, own *rolling.Window) bool {
-	members := *g.members.Load()
+	members := g.list()
 	return g.comparison.Worse(now, own, len(members), windows(members))
 }
 

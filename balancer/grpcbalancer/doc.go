@@ -43,6 +43,11 @@
 //
 // # Limits
 //
+// An endpoint that accepts calls and never answers them is found broken only by
+// timeouts of the Mesh's own, which do not apply to gRPC yet: a caller's deadline
+// is nobody's failure. Beside ready endpoints a half-open one waits up to ten
+// seconds for its probe.
+//
 // The ClientConn reads no service config of the caller's, and no proxy settings.
 // Calls are not sent again yet, and the Mesh's timeout, spans and metrics of
 // calls are HTTP's alone. [fairlead.Mesh.Shutdown] waits for the calls in flight

@@ -50,6 +50,9 @@ func (b resolverBuilder) Scheme() string { return scheme }
 // Build is called whenever a ClientConn leaves idle mode. Its error is that of
 // the call which woke the ClientConn.
 func (b resolverBuilder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	if b.mesh == nil {
+		return nil, unavailable{errors.New("grpcbalancer: the Mesh given to DialOptions is nil")}
+	}
 	name := target.Endpoint()
 	if name == "" || target.URL.Host != "" {
 		return nil, unavailable{fmt.Errorf("grpcbalancer: the target is %q, want %s:///service", &target.URL, scheme)}

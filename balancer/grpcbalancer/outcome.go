@@ -43,9 +43,5 @@ func ended(ctx context.Context) bool {
 		return true
 	}
 	deadline, ok := ctx.Deadline()
-	if !ok || time.Until(deadline) > 0 {
-		return false
-	}
-	<-ctx.Done()
-	return true
+	return ok && time.Until(deadline) <= 0
 }
