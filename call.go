@@ -218,7 +218,7 @@ func (c *call) gone(err error) bool {
 // timedOut reports whether the call's own WithTimeout ended it.
 func (c *call) timedOut() bool {
 	cause := context.Cause(c.ctx)
-	return cause != nil && c.timeout != nil && cause == error(c.timeout)
+	return cause != nil && c.timeout != nil && errors.Is(cause, c.timeout)
 }
 
 func (c *call) remaining() time.Duration {

@@ -3,6 +3,7 @@ package fairlead
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -124,7 +125,11 @@ func (s *service) watch() {
 	pause.Reset()
 	for {
 		began := time.Now()
-		for snapshot, err := range s.mesh.resolver.Watch(s.ctx, s.name) {
+		sequence := s.mesh.resolver.Watch(s.ctx, s.name)
+		if sequence == nil {
+			sequence = noSequence
+		}
+		for snapshot, err := range sequence {
 			if s.ctx.Err() != nil {
 				return
 			}
@@ -137,6 +142,11 @@ func (s *service) watch() {
 			return
 		}
 	}
+}
+
+// noSequence stands for the nil that a resolver returned.
+func noSequence(yield func(discovery.Snapshot, error) bool) {
+	yield(discovery.Snapshot{}, errors.New("fairlead: the resolver's Watch returned nil, want a sequence"))
 }
 
 // heed takes in what the resolver says.
