@@ -18,7 +18,8 @@ import (
 // 1998): when one leaves, only its users move. Above that a Maglev table does
 // (Eisenbud et al., NSDI 2016) and a few percent of the others move too. Both
 // respect weights. A user whose endpoint is not ready goes to a second choice
-// and comes back when it is.
+// and comes back when it is. The one call that proves a half-open endpoint may be
+// anybody's.
 //
 // A [NginxHash] among the options changes how addresses are hashed.
 func IPHash(options ...IPHashOption) Policy {

@@ -18,7 +18,7 @@ import (
 // hold all the same: changes of state are told without a gap, never more than
 // one probe runs, and Close ends it all.
 func TestStress(t *testing.T) {
-	const members, workers, rounds = 4, 8, 1500
+	const members, workers, rounds, enough = 4, 8, 1500, 200
 	g := newGroup(t, breaker.Config{OpenFor: 50 * time.Microsecond, MaxOpenFor: 200 * time.Microsecond, MinSamples: 5, Window: 100 * time.Millisecond})
 	type member struct {
 		*breaker.Breaker
@@ -52,7 +52,7 @@ func TestStress(t *testing.T) {
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			for range rounds {
+			for i := 0; i < rounds || changes.Load() < enough && i < 100_000_000; i++ {
 				m := fleet[rand.IntN(members)]
 				// Half-open before the admission and after it, without a change
 				// between that anybody can see: then the call is the probe.
@@ -106,7 +106,7 @@ func TestStress(t *testing.T) {
 			}
 		}
 	}
-	if changes.Load() < 100 {
+	if changes.Load() < enough {
 		t.Errorf("%d changes of state only", changes.Load())
 	}
 	// And the group has not lost count.
