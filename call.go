@@ -193,8 +193,12 @@ func (c *call) classify(a *attempt) balancer.Outcome {
 // ownFault reports whether an attempt failed because the request cannot be sent.
 func (c *call) ownFault(err error) bool {
 	var fault *requestError
-	if errors.As(err, &fault) || !sendable(c.req) {
+	var noConnection *dialError
+	switch {
+	case errors.As(err, &fault) || !sendable(c.req):
 		return true
+	case errors.As(err, &noConnection) || errors.Is(err, ErrAttemptTimeout):
+		return false // and the body need not be looked at
 	}
 	if c.replay != nil {
 		return c.replay.failed() || c.replay.mismatches(c.req.ContentLength)
