@@ -88,11 +88,14 @@ func (c *call) run() (*http.Response, error) {
 
 // abandon ends a call in which code of the user's panicked.
 func (c *call) abandon() {
-	if c.last != nil {
-		c.last.finish(nil)
-	}
-	if c.kept != nil {
-		c.kept.lose()
+	for _, a := range []*attempt{c.last, c.kept} {
+		if a == nil {
+			continue
+		}
+		if a.resp != nil {
+			a.resp.Body.Close()
+		}
+		a.finish(nil)
 	}
 	c.decide()
 	c.end(0, nil)
