@@ -1,0 +1,4 @@
+package discovery
+
+// SoleHost chooses among a machine's addresses.
+var SoleHost = soleHost
