@@ -15,44 +15,45 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Config tells how to reach a Consul agent and what to ask of it. The zero
-// value is complete: it means what Consul's own tools take from the CONSUL_*
-// variables, read once by [New].
+// Config tells how to reach a Consul agent, what a [Resolver] asks of it and
+// what a [Registrar] tells it; one Config may serve both. The zero value is
+// complete: it means what Consul's own tools take from the CONSUL_* variables,
+// read once by [New] and [NewRegistrar].
 type Config struct {
 	// Address of the agent: host:port, http://host:port, https://host:port,
 	// either with a path prefix behind it, or unix:///path/to/socket.
 	// Empty means CONSUL_HTTP_ADDR, else localhost:8500.
 	Address string
 
-	// Token is the ACL token of every query. Empty, with TokenFile and
+	// Token is the ACL token of every request. Empty, with TokenFile and
 	// TokenSource empty too, means the contents of CONSUL_HTTP_TOKEN_FILE, else
 	// CONSUL_HTTP_TOKEN, else none (the agent's default token applies then).
 	// At most one of Token, TokenFile and TokenSource may be set.
 	Token string
 
 	// TokenFile names a file that holds the token. It is read again before each
-	// query, so a rotated token needs no restart.
+	// request, so a rotated token needs no restart.
 	TokenFile string
 
-	// TokenSource is asked for the token before each query. It must be safe for
+	// TokenSource is asked for the token before each request. It must be safe for
 	// concurrent use and return when its context ends.
 	TokenSource func(context.Context) (string, error)
 
-	// Datacenter to ask. Empty means the agent's own. A name such as
-	// users.service.dc2.consul overrides it.
+	// Datacenter that a Resolver asks. Empty means the agent's own. A name such
+	// as users.service.dc2.consul overrides it.
 	Datacenter string
 
-	// Namespace and Partition to ask (Consul Enterprise). Empty means
+	// Namespace and Partition of the services (Consul Enterprise). Empty means
 	// CONSUL_NAMESPACE and CONSUL_PARTITION, else the token's own.
 	Namespace string
 	Partition string
 
-	// Tags an entry must have, all of them, spelled exactly so. None means
-	// that tags do not matter.
+	// Tags that a Resolver wants an entry to have, all of them, spelled exactly
+	// so. None means that tags do not matter.
 	Tags []string
 
 	// Filter is an expression of Consul's filter language that an entry must
-	// satisfy, for example `Service.Meta.version == "2"`. Empty means all. A
+	// satisfy for a Resolver, for example `Service.Meta.version == "2"`. Empty means all. A
 	// mistake in it is found by Consul: the watch yields it as an error.
 	Filter string
 
@@ -62,7 +63,7 @@ type Config struct {
 	// CONSUL_TLS_SERVER_NAME and CONSUL_HTTP_SSL_VERIFY say.
 	TLS *tls.Config
 
-	// Wait is the longest time a query waits for a change, from 1 s to 10 min;
+	// Wait is the longest time a Resolver's query waits for a change, from 1 s to 10 min;
 	// each query draws its own between 3/4 of it and all of it. It bounds how
 	// old the known set can be after Consul restored a snapshot.
 	// Zero means 60 s.
@@ -70,17 +71,28 @@ type Config struct {
 
 	// Timeout is what an answer may take beyond the time Consul was asked to
 	// wait (and the 1/16 of it that Consul may add), from 100 ms to 5 min.
-	// Zero means 15 s.
+	// Zero means 15 s. What a Registrar does in the background, and its Close,
+	// gets at most 5 s of it.
 	Timeout time.Duration
 
-	// Logger is told of bad entries in Consul's answers, each once per watch.
+	// DeregisterAfter is how long Consul lets an endpoint of a Registrar stay
+	// critical before it takes the endpoint out (DeregisterCriticalServiceAfter),
+	// from 1 min, below which Consul does not go, to 30 days. A critical endpoint
+	// is called by nobody, so waiting costs nothing; the time only keeps the
+	// endpoints of dead processes from piling up. Zero means 10 min, longer than
+	// most restarts; -1 means never.
+	DeregisterAfter time.Duration
+
+	// Logger is told of bad entries in Consul's answers, each once per watch,
+	// and of a Registrar's trouble, once per change of state.
 	// Nil means slog.Default().
 	Logger *slog.Logger
 }
 
 const (
-	defaultWait    = time.Minute
-	defaultTimeout = 15 * time.Second
+	defaultWait            = time.Minute
+	defaultTimeout         = 15 * time.Second
+	defaultDeregisterAfter = 10 * time.Minute
 )
 
 // validate returns every mistake in c, or nil.
@@ -96,6 +108,7 @@ func (c Config) validate() error {
 		c.validateTags(),
 		validateDuration("Wait", c.Wait, time.Second, 10*time.Minute, defaultWait),
 		validateDuration("Timeout", c.Timeout, 100*time.Millisecond, 5*time.Minute, defaultTimeout),
+		c.validateDeregisterAfter(),
 	)
 }
 
@@ -183,6 +196,14 @@ func (c Config) validateTags() error {
 	return nil
 }
 
+func (c Config) validateDeregisterAfter() error {
+	const least, most = time.Minute, 30 * 24 * time.Hour
+	if d := c.DeregisterAfter; d != 0 && d != -1 && (d < least || d > most) {
+		return fmt.Errorf("consul: DeregisterAfter is %v, want %v to %v, 0 meaning %v, or -1 meaning never", d, least, most, defaultDeregisterAfter)
+	}
+	return nil
+}
+
 func validateDuration(field string, d, least, most, zero time.Duration) error {
 	if d == 0 || d >= least && d <= most {
 		return nil
@@ -202,6 +223,17 @@ func (c Config) timeout() time.Duration {
 		return defaultTimeout
 	}
 	return c.Timeout
+}
+
+// deregisterAfter is Consul's way to write DeregisterAfter.
+func (c Config) deregisterAfter() string {
+	switch c.DeregisterAfter {
+	case 0:
+		return defaultDeregisterAfter.String()
+	case -1:
+		return ""
+	}
+	return c.DeregisterAfter.String()
 }
 
 func (c Config) logger() *slog.Logger {

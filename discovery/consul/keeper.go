@@ -1,0 +1,184 @@
+package consul
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	lookEvery  = 5 * time.Second        // where there is no TTL to renew
+	nudgeEvery = time.Second            // how often a keeper can be nudged
+	nudgeWait  = 100 * time.Millisecond // spreads what was nudged together
+	keepMax    = 2 * time.Second        // of a rest after a failure
+)
+
+// keeper keeps one registration known to the agent.
+type keeper struct {
+	reg    *registration
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{} // closed when run has returned
+
+	began    time.Time // when the last step did
+	failures int       // in a row
+	sick     bool      // Ready's last word was an error
+	hangs    bool      // Ready does not return
+}
+
+func newKeeper(ctx context.Context, reg *registration) *keeper {
+	k := &keeper{reg: reg, done: make(chan struct{})}
+	k.ctx, k.cancel = context.WithCancel(ctx)
+	return k
+}
+
+// run takes the first step after a time, and goes on until the keeper's
+// context ends.
+func (k *keeper) run(first time.Duration) {
+	defer close(k.done)
+	defer k.cancel()
+	for rest := first; k.rest(rest); {
+		k.began = time.Now()
+		rest = k.step()
+	}
+}
+
+// rest waits, and reports whether the keeper goes on. A nudge shortens it, but
+// not after a failure, where the rest is short anyway.
+func (k *keeper) rest(d time.Duration) bool {
+	end := time.Now().Add(d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		wake := k.reg.wake
+		if k.failures > 0 {
+			wake = nil
+		}
+		select {
+		case <-k.ctx.Done():
+			return false
+		case <-timer.C:
+			return k.ctx.Err() == nil
+		case <-wake:
+			soon := time.Now().Add(rand.N(nudgeWait))
+			if earliest := k.began.Add(nudgeEvery); soon.Before(earliest) {
+				soon = earliest
+			}
+			if soon.Before(end) {
+				end = soon
+				timer.Reset(time.Until(end))
+			}
+		}
+	}
+}
+
+// step does what is due and returns the time until the next.
+func (k *keeper) step() time.Duration {
+	err := k.beat()
+	if k.ctx.Err() != nil {
+		return 0
+	}
+	forgotten := unknown(err)
+	if forgotten || err == nil && k.reg.stale.Load() {
+		err = k.restore()
+	}
+	if k.ctx.Err() != nil {
+		return 0
+	}
+	k.note(err, forgotten)
+	if err != nil {
+		k.failures++
+		return rand.N(min(keepMax, backoffBase<<min(k.failures, 10)))
+	}
+	k.failures = 0
+	return jitter(k.reg.registrar.interval())
+}
+
+// beat renews the TTL check, or looks whether the agent still knows the
+// service where there is none.
+func (k *keeper) beat() error {
+	r := k.reg.registrar
+	if r.heart == nil {
+		ctx, cancel := context.WithTimeout(k.ctx, r.patience())
+		defer cancel()
+		return r.agent.look(ctx, k.reg.id)
+	}
+	v, ok := k.reg.ready.ask(k.ctx, k.noteHang)
+	if !ok {
+		return k.ctx.Err()
+	}
+	k.noteVerdict(v)
+	ctx, cancel := context.WithTimeout(k.ctx, r.patience())
+	defer cancel()
+	return r.agent.beat(ctx, r.heartID(k.reg.id), v)
+}
+
+// restore tells the agent once more what stands. It is not cut short where the
+// keeper ends: a request given up may still be obeyed, and then after the
+// deregistration that waits for this turn.
+func (k *keeper) restore() error {
+	if err := k.reg.take(k.ctx); err != nil {
+		return err
+	}
+	defer k.reg.release()
+	if k.ctx.Err() != nil {
+		return k.ctx.Err()
+	}
+	r := k.reg.registrar
+	ctx, cancel := context.WithTimeout(r.closed, min(r.config.timeout(), keepWithin))
+	defer cancel()
+	if err := r.agent.register(ctx, k.reg.definition.with(*k.reg.ready.last.Load()), false); err != nil {
+		return err
+	}
+	k.reg.stale.Store(false)
+	return nil
+}
+
+// note logs each change between trouble and none.
+func (k *keeper) note(err error, forgotten bool) {
+	log := k.reg.registrar.config.logger().With("service", k.reg.service, "id", k.reg.id)
+	switch {
+	case err != nil && k.failures == 0:
+		log.Warn("consul: the agent cannot be told of an endpoint, trying on", "error", err)
+	case err == nil && forgotten:
+		log.Info("consul: the agent had forgotten an endpoint, which is registered again")
+	case err == nil && k.failures > 0:
+		log.Info("consul: the agent is told of an endpoint again")
+	}
+}
+
+func (k *keeper) noteVerdict(v verdict) {
+	sick := v.status != "passing"
+	if sick == k.sick && !k.hangs {
+		return
+	}
+	k.sick, k.hangs = sick, false
+	log := k.reg.registrar.config.logger().With("service", k.reg.service, "id", k.reg.id)
+	if sick {
+		log.Warn("consul: an endpoint is not ready", "error", v.output)
+	} else {
+		log.Info("consul: an endpoint is ready again")
+	}
+}
+
+func (k *keeper) noteHang() {
+	k.hangs = true
+	k.reg.registrar.config.logger().Warn("consul: Ready does not return, so the endpoint's TTL runs out",
+		"service", k.reg.service, "id", k.reg.id)
+}
+
+// interval is the longest time between two steps that succeed.
+func (r *Registrar) interval() time.Duration {
+	if r.heart != nil {
+		return r.heart.ttl() / 3
+	}
+	return lookEvery
+}
+
+// patience bounds one beat, so that the next is not late for its TTL.
+func (r *Registrar) patience() time.Duration {
+	return min(r.config.timeout(), keepWithin, r.interval())
+}
+
+// jitter draws from 4/5 of d to all of it.
+func jitter(d time.Duration) time.Duration { return d*4/5 + rand.N(d/5) }

@@ -1,0 +1,185 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+// registration is one service ID of the agent that a Registrar keeps. All that
+// is registered under the ID, one update after the other, is one registration.
+type registration struct {
+	registrar   *Registrar
+	service, id string
+
+	turn  chan struct{} // full while somebody changes what the agent knows
+	wake  chan struct{} // receives when the keeper shall look soon
+	stale atomic.Bool   // the agent may have another definition than ours
+	ready *asker        // of the TTL check; without one it never asks
+
+	definition definition // what stands; belongs to the turn
+	stands     bool       // the agent has been told; belongs to the turn
+	gone       bool       // taken out, or never in; belongs to the turn
+	keeper     *keeper    // set with the turn taken; guarded by registrar.mu
+}
+
+// newRegistration returns a registration whose turn is taken.
+func newRegistration(r *Registrar, d definition) *registration {
+	reg := &registration{
+		registrar: r, service: d.service(), id: d.id(),
+		turn: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
+	reg.turn <- struct{}{}
+	if r.heart == nil {
+		reg.ready = newAsker(TTLCheck{})
+	} else {
+		reg.ready = newAsker(*r.heart)
+	}
+	return reg
+}
+
+// take waits for the registration's turn, which is nobody else's until release.
+func (reg *registration) take(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	select {
+	case reg.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (reg *registration) release() { <-reg.turn }
+
+// register tells the agent d. The turn is taken.
+func (reg *registration) register(ctx context.Context, d definition) error {
+	fresh := !reg.kept()
+	if fresh {
+		reg.halt()
+	}
+	if err := reg.tell(ctx, d, fresh); err != nil {
+		reg.keepOld()
+		return reg.failure(ctx, "registering", err)
+	}
+	reg.definition, reg.stands = d, true
+	reg.stale.Store(false)
+	if !reg.registrar.keep(reg, reg.phase()) {
+		return ErrRegistrarClosed // Close waits for the turn, and takes it out
+	}
+	return nil
+}
+
+func (reg *registration) tell(ctx context.Context, d definition, fresh bool) error {
+	r := reg.registrar
+	ctx, cancel := context.WithTimeout(ctx, r.config.timeout())
+	defer cancel()
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	defer context.AfterFunc(r.closed, func() { give(context.Cause(r.closed)) })()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	err := r.agent.register(ctx, d.with(*reg.ready.last.Load()), fresh)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// keepOld undoes a failed register: the keeper tells the agent again what
+// stood before, for nobody knows what it took; what never stood is forgotten.
+func (reg *registration) keepOld() {
+	if !reg.stands {
+		reg.registrar.forget(reg)
+		return
+	}
+	reg.stale.Store(true)
+	reg.nudge()
+}
+
+// phase is when the first word to the agent is due after a registration.
+// Endpoints that registered together do not speak together.
+func (reg *registration) phase() time.Duration {
+	if reg.ready.asks() {
+		return 0
+	}
+	return rand.N(reg.registrar.interval())
+}
+
+// Deregister ends the keeping and takes the endpoint out. ctx and
+// Config.Timeout bound it. If it fails the keeping has ended all the same, so
+// that a TTL runs out, and Deregister may be called again. Once it has succeeded
+// nothing is told to the agent about the endpoint any more, and to deregister
+// again is no error and does nothing, not even to a later registration of the
+// same ID.
+func (reg *registration) Deregister(ctx context.Context) error {
+	reg.stop()
+	if err := reg.take(ctx); err != nil {
+		return reg.failure(ctx, "deregistering", err)
+	}
+	defer reg.release()
+	if reg.gone {
+		return nil
+	}
+	reg.halt()
+	bounded, cancel := context.WithTimeout(ctx, reg.registrar.config.timeout())
+	defer cancel()
+	if err := reg.registrar.agent.deregister(bounded, reg.id); err != nil {
+		return reg.failure(ctx, "deregistering", err)
+	}
+	reg.registrar.forget(reg)
+	return nil
+}
+
+// kept reports whether a keeper is at work.
+func (reg *registration) kept() bool {
+	reg.registrar.mu.Lock()
+	defer reg.registrar.mu.Unlock()
+	return reg.keeper != nil && reg.keeper.ctx.Err() == nil
+}
+
+// stop asks the keeper to end.
+func (reg *registration) stop() {
+	reg.registrar.mu.Lock()
+	defer reg.registrar.mu.Unlock()
+	reg.stopLocked()
+}
+
+func (reg *registration) stopLocked() {
+	if reg.keeper != nil {
+		reg.keeper.cancel()
+	}
+}
+
+// halt returns when there is no keeper. With the turn taken that is soon:
+// the keeper can but be in a request that its end cancels.
+func (reg *registration) halt() {
+	reg.registrar.mu.Lock()
+	k := reg.keeper
+	reg.keeper = nil
+	reg.registrar.mu.Unlock()
+	if k != nil {
+		k.cancel()
+		<-k.done
+	}
+}
+
+func (reg *registration) nudge() {
+	select {
+	case reg.wake <- struct{}{}:
+	default:
+	}
+}
+
+// failure says what failed, and has the cause of ctx's end in its chain.
+func (reg *registration) failure(ctx context.Context, doing string, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return fmt.Errorf("consul: %s %q of service %q: %w", doing, reg.id, reg.service, err)
+}
