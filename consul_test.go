@@ -1,13 +1,10 @@
 package fairlead_test
 
 import (
-	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,58 +178,17 @@ func TestKilledEndpointsGoUnnoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	var calls, failed atomic.Int64
-	var firstErr atomic.Value
-	served := make(map[string]*atomic.Int64, endpoints)
-	for _, p := range processes {
-		served[p.addr] = new(atomic.Int64)
-	}
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	client := mesh.Client()
-	for range callers {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				calls.Add(1)
-				by, err := get1(client)
-				if err != nil {
-					failed.Add(1)
-					firstErr.CompareAndSwap(nil, err.Error())
-					continue
-				}
-				served[by].Add(1)
-			}
-		})
-	}
+	load := startLoad(t, mesh, callers, http.MethodGet)
 	for i, p := range processes {
-		warm := served[p.addr].Load()
-		eventually(t, "the endpoint is called", func() bool { return served[p.addr].Load() > warm+20 })
+		load.awaitAnswers(p.addr)
 		p.kill()
 		eventually(t, "its breaker opens", func() bool { e, _ := endpoint(mesh, p.addr); return e.Breaker != "closed" })
 		processes[i] = startProcess(t, p.addr)
-		back := served[p.addr].Load()
-		eventually(t, "the revived endpoint is called", func() bool { return served[p.addr].Load() > back+20 })
+		load.awaitAnswers(p.addr)
 	}
-	close(stop)
-	wg.Wait()
-	t.Logf("%d calls by %d callers over %d kills, %d errors", calls.Load(), callers, endpoints, failed.Load())
-	if n := failed.Load(); n > 0 {
-		t.Errorf("%d of %d calls failed, want none; the first: %v", n, calls.Load(), firstErr.Load())
+	calls, failed := load.end()
+	t.Logf("%d calls by %d callers over %d kills, %d errors", calls, callers, endpoints, len(failed))
+	if len(failed) > 0 {
+		t.Errorf("%d of %d calls failed, want none; the first: %v", len(failed), calls, failed[0])
 	}
-}
-
-// get1 returns the address of the endpoint that answered.
-func get1(client *http.Client) (string, error) {
-	resp, err := client.Get("http://users/")
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	content, err := io.ReadAll(resp.Body)
-	return string(content), err
 }

@@ -2,21 +2,37 @@ package fairlead_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/discovery/consul"
 )
 
 // serveAt, in the environment, makes the test binary an HTTP server at that
 // address: an endpoint that is a process of its own and can really be killed.
 const serveAt = "FAIRLEAD_TEST_SERVE_AT"
+
+// registerWith, beside serveAt, is the address of a Consul agent with which the
+// server registers itself, under the ID that registerAs holds.
+const (
+	registerWith = "FAIRLEAD_TEST_REGISTER_WITH"
+	registerAs   = "FAIRLEAD_TEST_REGISTER_AS"
+)
+
+// heartbeat is the TTL of the registration: a killed server is out so soon.
+const heartbeat = 2 * time.Second
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(serveAt); addr != "" {
@@ -37,12 +53,38 @@ func serve(addr string) {
 		os.Exit(0)
 	}()
 	fmt.Println(listener.Addr())
-	err = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(time.Millisecond)
+		if r.URL.Query().Has("slow") {
+			time.Sleep(100 * time.Millisecond)
+		}
 		_, _ = io.WriteString(w, listener.Addr().String())
-	}))
-	fmt.Println(err)
-	os.Exit(1)
+	})
+	if agent := os.Getenv(registerWith); agent != "" {
+		err = serveRegistered(listener, handler, agent)
+	} else {
+		err = http.Serve(listener, handler)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// serveRegistered serves until SIGTERM, found by its name.
+func serveRegistered(listener net.Listener, handler http.Handler, agent string) error {
+	registrar, err := consul.NewRegistrar(consul.Config{Address: agent}, consul.TTLCheck{TTL: heartbeat})
+	if err != nil {
+		return err
+	}
+	defer registrar.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return discovery.Serving{
+		Server: &http.Server{Handler: handler}, Listener: listener,
+		Registrar: registrar, Service: "users", Endpoint: discovery.Endpoint{ID: os.Getenv(registerAs)},
+		Linger: 300 * time.Millisecond,
+	}.Run(ctx)
 }
 
 // process is an HTTP server in a process of its own. It answers with its address.
@@ -51,10 +93,10 @@ type process struct {
 	cmd  *exec.Cmd
 }
 
-func startProcess(t testing.TB, addr string) *process {
+func startProcess(t testing.TB, addr string, env ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0])}
-	p.cmd.Env = append(os.Environ(), serveAt+"="+addr)
+	p.cmd.Env = append(append(os.Environ(), serveAt+"="+addr), env...)
 	if _, err := p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -80,4 +122,12 @@ func startProcess(t testing.TB, addr string) *process {
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
+}
+
+// terminate is SIGTERM, and returns how the process ended.
+func (p *process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return p.cmd.Wait()
 }

@@ -64,3 +64,14 @@ func (f *fleet) close() {
 	}
 	f.closeClient()
 }
+
+// newClient returns a client of the agent at addr, empty meaning that of
+// CONSUL_HTTP_ADDR, and a function that closes its connections.
+func newClient(addr string) (*api.Client, func(), error) {
+	config := api.DefaultConfig()
+	if addr != "" {
+		config.Address = addr
+	}
+	client, err := api.NewClient(config)
+	return client, config.Transport.CloseIdleConnections, err
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/discovery/consul"
+	"github.com/fairlead-go/fairlead/examples/internal/devagent"
 )
 
 func run(ctx context.Context, w io.Writer, cfg config) error {
@@ -94,13 +95,13 @@ func runWithAgent(w io.Writer, cfg config) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if os.Getenv("CONSUL_HTTP_ADDR") == "" {
-		agent, err := startAgent(ctx)
+		agent, err := devagent.Start(ctx)
 		if err != nil {
 			return err
 		}
-		defer agent.stop()
-		cfg.address = agent.addr
-		fmt.Fprintf(w, "a Consul agent of our own listens at %s\n", agent.addr)
+		defer agent.Stop()
+		cfg.address = agent.Addr
+		fmt.Fprintf(w, "a Consul agent of our own listens at %s\n", agent.Addr)
 	}
 	return run(ctx, w, cfg)
 }

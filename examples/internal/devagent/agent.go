@@ -1,4 +1,6 @@
-package main
+// Package devagent runs a Consul agent in development mode for an example, where
+// no agent is at hand.
+package devagent
 
 import (
 	"bytes"
@@ -15,17 +17,19 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// agent is a Consul agent in development mode, which keeps all in memory.
-type agent struct {
-	addr string
-	cmd  *exec.Cmd
-	log  bytes.Buffer // read it only after the end
+// Agent is a Consul agent that keeps all in memory.
+type Agent struct {
+	// Addr is where its HTTP API listens, as host:port.
+	Addr string
+
+	cmd *exec.Cmd
+	log bytes.Buffer // read it only after the end
 }
 
 const readyWithin = 30 * time.Second
 
-// startAgent starts an agent and waits until it has elected itself leader.
-func startAgent(ctx context.Context) (*agent, error) {
+// Start starts an agent and waits until it has elected itself leader.
+func Start(ctx context.Context) (*Agent, error) {
 	binary, err := findBinary()
 	if err != nil {
 		return nil, err
@@ -34,7 +38,7 @@ func startAgent(ctx context.Context) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{addr: "127.0.0.1:" + ports[0]}
+	a := &Agent{Addr: "127.0.0.1:" + ports[0]}
 	a.cmd = exec.Command(binary, "agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", "example",
 		"-http-port", ports[0], "-server-port", ports[1], "-serf-lan-port", ports[2],
 		"-serf-wan-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port=-1", "-log-level", "warn")
@@ -43,10 +47,16 @@ func startAgent(ctx context.Context) (*agent, error) {
 		return nil, err
 	}
 	if err := a.awaitLeader(ctx); err != nil {
-		a.stop()
+		a.Stop()
 		return nil, fmt.Errorf("the agent did not become ready: %w\n%s", err, a.log.String())
 	}
 	return a, nil
+}
+
+// Stop ends the agent.
+func (a *Agent) Stop() {
+	_ = a.cmd.Process.Kill()
+	_ = a.cmd.Wait()
 }
 
 // findBinary looks for .bin/consul here and in the directories above.
@@ -83,46 +93,25 @@ func freePorts(n int) ([]string, error) {
 	return ports, nil
 }
 
-func (a *agent) awaitLeader(ctx context.Context) error {
-	client, closeClient, err := newClient(a.addr)
+func (a *Agent) awaitLeader(ctx context.Context) error {
+	config := api.DefaultConfig()
+	config.Address = a.Addr
+	client, err := api.NewClient(config)
 	if err != nil {
 		return err
 	}
-	defer closeClient()
-	return await(ctx, readyWithin, "an agent with a leader", func() bool {
-		leader, err := client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
-		return err == nil && leader != ""
-	})
-}
-
-func (a *agent) stop() {
-	_ = a.cmd.Process.Kill()
-	_ = a.cmd.Wait()
-}
-
-// newClient returns a client of the agent at addr, empty meaning that of
-// CONSUL_HTTP_ADDR, and a function that closes its connections.
-func newClient(addr string) (*api.Client, func(), error) {
-	config := api.DefaultConfig()
-	if addr != "" {
-		config.Address = addr
-	}
-	client, err := api.NewClient(config)
-	return client, config.Transport.CloseIdleConnections, err
-}
-
-// await waits until done says true.
-func await(ctx context.Context, within time.Duration, what string, done func() bool) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no %s within %v", what, within))
+	defer config.Transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !done() {
+	for {
+		leader, err := client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+		if err == nil && leader != "" {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return nil
 }
