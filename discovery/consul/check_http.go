@@ -61,7 +61,7 @@ func (c HTTPCheck) validatePath() error {
 	if c.Path == "" {
 		return nil
 	}
-	if u, err := url.ParseRequestURI(c.Path); err != nil || !strings.HasPrefix(c.Path, "/") || u.Host != "" || strings.Contains(c.Path, "#") {
+	if _, err := url.ParseRequestURI(c.Path); err != nil || !strings.HasPrefix(c.Path, "/") || strings.Contains(c.Path, "#") {
 		return fmt.Errorf("consul: HTTPCheck.Path is %q, want a path that begins with a slash, or nothing meaning \"/\"", c.Path)
 	}
 	return nil

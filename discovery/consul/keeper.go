@@ -74,12 +74,12 @@ func (k *keeper) rest(d time.Duration) bool {
 
 // step does what is due and returns the time until the next.
 func (k *keeper) step() time.Duration {
-	err := k.beat()
-	if k.ctx.Err() != nil {
-		return 0
+	err := k.refresh()
+	if err == nil {
+		err = k.beat()
 	}
 	forgotten := unknown(err)
-	if forgotten || err == nil && k.reg.stale.Load() {
+	if forgotten {
 		err = k.restore()
 	}
 	if k.ctx.Err() != nil {
@@ -92,6 +92,20 @@ func (k *keeper) step() time.Duration {
 	}
 	k.failures = 0
 	return jitter(k.reg.registrar.interval())
+}
+
+// refresh registers again where the agent may know the endpoint otherwise, or
+// keeps another token than the one that serves now. The agent tells the servers
+// of a change with the token that it keeps, and does not try again soon if that
+// one is dead: so this comes before the beat that may be the change.
+func (k *keeper) refresh() error {
+	ctx, cancel := context.WithTimeout(k.ctx, k.reg.registrar.patience())
+	defer cancel()
+	token, err := k.reg.registrar.agent.token(ctx)
+	if err == nil && (k.reg.stale.Load() || k.reg.token.Load() != token) {
+		err = k.restore()
+	}
+	return err
 }
 
 // beat renews the TTL check, or looks whether the agent still knows the
@@ -127,9 +141,11 @@ func (k *keeper) restore() error {
 	r := k.reg.registrar
 	ctx, cancel := context.WithTimeout(r.closed, min(r.config.timeout(), keepWithin))
 	defer cancel()
-	if err := r.agent.register(ctx, k.reg.definition.with(*k.reg.ready.last.Load()), false); err != nil {
+	token, err := r.agent.register(ctx, k.reg.definition.with(*k.reg.ready.last.Load()), false)
+	if err != nil {
 		return err
 	}
+	k.reg.token.Store(token)
 	k.reg.stale.Store(false)
 	return nil
 }

@@ -102,27 +102,30 @@ func TestRoundTrip(t *testing.T) {
 func TestIDs(t *testing.T) {
 	agent := consultest.Start(t)
 	resolver := newResolver(t, consul.Config{Address: agent.Addr})
-	for i, id := range []string{
-		"a b", "a/b", "a?b", "a?enable=false", "a#b", "a%2Fb", "a%", "a%zz", "ü", "日本", "a:b", `a"b`, `a\b`, "a`b", "a&b=c", "a+b", "a;b", ".a", "a.", "...", "a/b/c",
-		"[::1]:80", "'", "*", "{x}", "~", strings.Repeat("x", 512),
-	} {
-		t.Run(id, func(t *testing.T) {
-			t.Parallel()
-			service := fmt.Sprint("users-", i)
-			registrar := newRegistrar(t, quietly(agent), consul.TTLCheck{TTL: time.Second})
-			f := follow(t, resolver, service)
-			registration := enroll(t, registrar, service, discovery.Endpoint{ID: id, Addr: "10.0.0.1:80", Drain: true})
-			f.until("the endpoint", func(e event) bool {
-				return e.has("10.0.0.1:80") && e.Endpoints[0].ID == "consultest/"+id && e.Endpoints[0].Drain
-			})
-			enroll(t, registrar, service, discovery.Endpoint{ID: id, Addr: "10.0.0.1:80"})
-			f.until("the end of its drain", func(e event) bool { return e.has("10.0.0.1:80") && !e.Endpoints[0].Drain })
-			f.quiet(1500 * time.Millisecond) // the TTL is renewed
-			leave(t, registration)
-			if e := f.next("its absence"); !e.has() {
-				t.Errorf("got %+v, %v, want nothing", e.Snapshot, e.err)
-			}
+	registrar := newRegistrar(t, consul.Config{Address: agent.Addr}, consul.TTLCheck{TTL: time.Second})
+	ids := []string{
+		"a b", "a/b", "a?b", "a?enable=false", "a#b", "a%2Fb", "a%", "a%zz", "ü", "日本", "a:b", `a"b`, `a\b`, "a`b",
+		"a&b=c", "a+b", "a;b", ".a", "a.", "...", "a/b/c", "[::1]:80", "'", "*", "{x}", "~", strings.Repeat("x", 512),
+	}
+	var followers []*follower
+	var registrations []discovery.Registration
+	for i, id := range ids {
+		service := fmt.Sprint("users-", i)
+		f := follow(t, resolver, service)
+		enroll(t, registrar, service, discovery.Endpoint{ID: id, Addr: "10.0.0.1:80", Drain: true})
+		f.until("the endpoint "+id, func(e event) bool {
+			return e.has("10.0.0.1:80") && e.Endpoints[0].ID == "consultest/"+id && e.Endpoints[0].Drain
 		})
+		registrations = append(registrations, enroll(t, registrar, service, discovery.Endpoint{ID: id, Addr: "10.0.0.1:80"}))
+		f.until("the end of the drain of "+id, func(e event) bool { return e.has("10.0.0.1:80") && !e.Endpoints[0].Drain })
+		followers = append(followers, f)
+	}
+	followers[0].quiet(1500 * time.Millisecond) // the TTLs are renewed
+	for i, f := range followers {
+		leave(t, registrations[i])
+		if e := f.next("the absence of " + ids[i]); !e.has() {
+			t.Errorf("ID %q: got %+v, %v, want nothing", ids[i], e.Snapshot, e.err)
+		}
 	}
 }
 

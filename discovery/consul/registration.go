@@ -18,6 +18,7 @@ type registration struct {
 	turn  chan struct{} // full while somebody changes what the agent knows
 	wake  chan struct{} // receives when the keeper shall look soon
 	stale atomic.Bool   // the agent may have another definition than ours
+	token atomic.Value  // string: the one that the agent keeps
 	ready *asker        // of the TTL check; without one it never asks
 
 	definition definition // what stands; belongs to the turn
@@ -84,8 +85,12 @@ func (reg *registration) tell(ctx context.Context, d definition, fresh bool) err
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	err := r.agent.register(ctx, d.with(*reg.ready.last.Load()), fresh)
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+	token, err := r.agent.register(ctx, d.with(*reg.ready.last.Load()), fresh)
+	if err == nil {
+		reg.token.Store(token)
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return err
