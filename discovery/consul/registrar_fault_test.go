@@ -1,10 +1,607 @@
 package consul_test
 
-import "net/http"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/consul/api"
+
+	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/discovery/consul"
+)
 
 // nobody is an agent that knows nothing and takes everything.
 func nobody(_ int64, w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodGet {
 		say(w, "", "{}")
+	}
+}
+
+// ledger is an agent that keeps what it is told, and does what a real one
+// does not where a test says so.
+type ledger struct {
+	addr string
+
+	mu       sync.Mutex
+	services map[string]api.AgentServiceRegistration // guarded by mu
+	requests []string                                // what was begun, as "verb id"; guarded by mu
+	outputs  []string                                // of the beats; guarded by mu
+
+	// fault serves a request in the ledger's place if it returns true.
+	fault atomic.Pointer[func(verb string, w http.ResponseWriter, r *http.Request) bool]
+}
+
+func newLedger(t *testing.T) *ledger {
+	l := &ledger{services: make(map[string]api.AgentServiceRegistration)}
+	server := httptest.NewServer(l)
+	l.addr = server.Listener.Addr().String()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return l
+}
+
+func (l *ledger) fail(fault func(verb string, w http.ResponseWriter, r *http.Request) bool) {
+	l.fault.Store(&fault)
+}
+
+func (l *ledger) heal() { l.fault.Store(nil) }
+
+func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	verb, id := "?", ""
+	for prefix, v := range map[string]string{
+		"/v1/agent/service/register": "register", "/v1/agent/service/deregister/": "deregister",
+		"/v1/agent/check/update/": "beat", "/v1/agent/checks": "checks",
+	} {
+		if rest, found := strings.CutPrefix(r.URL.Path, prefix); found {
+			verb, id = v, strings.TrimSuffix(strings.TrimPrefix(rest, "service:"), ":ttl-1")
+		}
+	}
+	body, _ := io.ReadAll(r.Body)
+	var s api.AgentServiceRegistration
+	var update struct{ Status, Output string }
+	switch verb {
+	case "register":
+		_ = json.Unmarshal(body, &s)
+		id = s.ID
+	case "beat":
+		_ = json.Unmarshal(body, &update)
+	}
+	l.note(strings.TrimSpace(verb + " " + id))
+	if fault := l.fault.Load(); fault != nil && (*fault)(verb, w, r) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, known := l.services[id]
+	switch {
+	case verb == "register":
+		l.services[s.ID] = s
+	case verb == "checks":
+		_, _ = io.WriteString(w, "{}")
+	case !known:
+		w.WriteHeader(http.StatusNotFound)
+	case verb == "deregister":
+		delete(l.services, id)
+	case verb == "beat":
+		l.outputs = append(l.outputs, update.Status+" "+update.Output)
+	}
+}
+
+func (l *ledger) note(request string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requests = append(l.requests, request)
+}
+
+func (l *ledger) said() (requests, outputs []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.requests), slices.Clone(l.outputs)
+}
+
+func (l *ledger) service(id string) (api.AgentServiceRegistration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, known := l.services[id]
+	return s, known
+}
+
+func (l *ledger) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.services)
+}
+
+func (l *ledger) count(request string) int {
+	requests, _ := l.said()
+	return len(slices.DeleteFunc(requests, func(r string) bool { return r != request }))
+}
+
+// eventually waits for what must come.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < patience; <-time.After(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("no %s within %v", what, patience)
+}
+
+// silence checks that the agent is asked nothing for a while.
+func (l *ledger) silence(t *testing.T, d time.Duration) {
+	t.Helper()
+	before, _ := l.said()
+	<-time.After(d)
+	if after, _ := l.said(); len(after) != len(before) {
+		t.Errorf("asked %v, want nothing", after[len(before):])
+	}
+}
+
+// heart beats often.
+var heart = consul.TTLCheck{TTL: time.Second}
+
+func (l *ledger) config() consul.Config {
+	return consul.Config{Address: l.addr, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// TestDefinition checks what the agent is told, to the letter.
+func TestDefinition(t *testing.T) {
+	agent := newLedger(t)
+	checks := []consul.Check{
+		consul.TTLCheck{},
+		consul.HTTPCheck{Path: "/ok", TLS: true, TLSServerName: "users", Header: map[string][]string{"A": {"b"}}},
+		consul.TCPCheck{Addr: "10.0.0.9:1", Interval: time.Minute, Timeout: 3 * time.Second, SuccessBeforePassing: 2, FailuresBeforeCritical: 3},
+		consul.GRPCCheck{Service: "acme.Users", TLS: true, TLSSkipVerify: true},
+	}
+	config := agent.config()
+	for after, want := range map[time.Duration]string{0: "10m0s", -1: "", time.Hour: "1h0m0s"} {
+		config.DeregisterAfter = after
+		registration := enroll(t, newRegistrar(t, config, checks...), "Users.", discovery.Endpoint{
+			ID: "u1", Addr: "[fd00::1]:80", Weight: 3, Region: "eu", Zone: "eu-1", Drain: true,
+			Metadata: map[string]string{"version": "2", consul.MetadataTags: "a,b"},
+		})
+		got, _ := agent.service("u1")
+		if diff := cmp.Diff(api.AgentServiceRegistration{
+			ID: "u1", Name: "users", Address: "fd00::1", Port: 80, Tags: []string{"a", "b"}, Meta: map[string]string{"version": "2"},
+			Weights: &api.AgentWeights{Passing: 3, Warning: 1}, Locality: &api.Locality{Region: "eu", Zone: "eu-1"},
+			Checks: api.AgentServiceChecks{
+				{CheckID: "service:u1:ttl-1", TTL: "10s", Status: "passing", DeregisterCriticalServiceAfter: want},
+				{
+					CheckID: "service:u1:http-2", HTTP: "https://[fd00::1]:80/ok", Method: "GET", Header: map[string][]string{"A": {"b"}},
+					TLSServerName: "users", Interval: "5s", Timeout: "1s", Status: "passing", DeregisterCriticalServiceAfter: want,
+				},
+				{
+					CheckID: "service:u1:tcp-3", TCP: "10.0.0.9:1", Interval: "1m0s", Timeout: "3s", SuccessBeforePassing: 2,
+					FailuresBeforeCritical: 3, Status: "passing", DeregisterCriticalServiceAfter: want,
+				},
+				{
+					CheckID: "service:u1:grpc-4", GRPC: "[fd00::1]:80/acme.Users", GRPCUseTLS: true, TLSSkipVerify: true,
+					Interval: "5s", Timeout: "1s", Status: "passing", DeregisterCriticalServiceAfter: want,
+				},
+				{
+					CheckID: "_service_maintenance:u1:drain", Name: "Service Maintenance Mode", Notes: "its process asked for no new calls",
+					TTL: "87600h", Status: "critical",
+				},
+			},
+		}, got); diff != "" {
+			t.Errorf("DeregisterAfter %v: (-want +got)\n%s", after, diff)
+		}
+		leave(t, registration)
+	}
+}
+
+// TestRegisterFaults checks that each fault is an error after which nobody
+// tries again.
+func TestRegisterFaults(t *testing.T) {
+	chunk := strings.Repeat("{", 64<<10)
+	endless := func(code int) func(string, http.ResponseWriter, *http.Request) bool {
+		return func(_ string, w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(code)
+			for written := 0; written < 2*consul.MaxAnswer; written += len(chunk) {
+				if _, err := io.WriteString(w, chunk); err != nil {
+					break
+				}
+			}
+			return true
+		}
+	}
+	only := func(verb string, fault func(http.ResponseWriter)) func(string, http.ResponseWriter, *http.Request) bool {
+		return func(v string, w http.ResponseWriter, _ *http.Request) bool {
+			if v == verb {
+				fault(w)
+			}
+			return v == verb
+		}
+	}
+	status := func(code int) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { http.Error(w, "no", code) }
+	}
+	for name, fault := range map[string]func(string, http.ResponseWriter, *http.Request) bool{
+		"400":             only("register", status(400)),
+		"403":             only("register", status(403)),
+		"404":             only("register", status(404)),
+		"429":             only("register", status(429)),
+		"500":             only("register", status(500)),
+		"500 to the look": only("checks", status(500)),
+		"no JSON":         only("checks", func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html>") }),
+		"hang up":         only("register", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }),
+		"endless answer":  endless(200),
+		"endless error":   endless(500),
+		"redirect": only("register", func(w http.ResponseWriter) {
+			w.Header().Set("Location", "/v1/agent/service/register")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}),
+		"hang": func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+			<-r.Context().Done()
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			agent := newLedger(t)
+			config := agent.config()
+			config.Timeout = time.Second
+			registrar := newRegistrar(t, config, heart)
+			agent.fail(fault)
+			_, err := registrar.Register(t.Context(), "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+			if err == nil || !strings.Contains(err.Error(), `"u1"`) || !strings.Contains(err.Error(), `"users"`) || len(err.Error()) > 20_000 {
+				t.Fatalf("got %v, want a short error that names the ID and the service", err)
+			}
+			agent.heal()
+			agent.silence(t, 500*time.Millisecond)
+			if n := agent.count("register u1"); n > 1 {
+				t.Errorf("registered %d times, want at most once", n)
+			}
+		})
+	}
+}
+
+// TestRegisterWithoutAgent checks the same where nobody listens, and that
+// the end of the caller's context and its cause are in the chain.
+func TestRegisterWithoutAgent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	registrar := newRegistrar(t, consul.Config{Address: l.Addr().String()})
+	if _, err := registrar.Register(t.Context(), "users", discovery.Endpoint{Addr: "10.0.0.1:80"}); err == nil {
+		t.Error("no error")
+	}
+	cause := errors.New("the user went home")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if _, err := registrar.Register(ctx, "users", discovery.Endpoint{Addr: "10.0.0.1:80"}); !errors.Is(err, cause) {
+		t.Errorf("got %v, want the cause in the chain", err)
+	}
+	agent := newLedger(t)
+	agent.fail(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		return true
+	})
+	registrar = newRegistrar(t, agent.config())
+	ctx, cancel = context.WithCancelCause(t.Context())
+	go func() {
+		<-time.After(50 * time.Millisecond)
+		cancel(cause)
+	}()
+	began := time.Now()
+	if _, err := registrar.Register(ctx, "users", discovery.Endpoint{Addr: "10.0.0.1:80"}); !errors.Is(err, cause) {
+		t.Errorf("got %v, want the cause in the chain", err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("returned after %v, want at once", took)
+	}
+}
+
+// TestKeeping lets an agent fail for a while, in each way, and checks that the
+// endpoint is renewed again afterwards, and that the log tells of both once.
+func TestKeeping(t *testing.T) {
+	for name, fault := range map[string]func(http.ResponseWriter, *http.Request){
+		"403":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
+		"429":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) },
+		"500":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"hang":    func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"hang up": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			agent := newLedger(t)
+			var log syncBuilder
+			config := agent.config()
+			config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			registration := enroll(t, newRegistrar(t, config, heart), "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+			agent.fail(func(_ string, w http.ResponseWriter, r *http.Request) bool {
+				fault(w, r)
+				return true
+			})
+			eventually(t, "third try", func() bool { return agent.count("beat u1") >= 3 })
+			agent.forget()
+			agent.heal()
+			eventually(t, "second registration", func() bool { _, known := agent.service("u1"); return known })
+			before := agent.count("beat u1")
+			eventually(t, "beat", func() bool { return agent.count("beat u1") >= before+2 })
+			leave(t, registration)
+			if n, m := strings.Count(log.String(), "level=WARN"), strings.Count(log.String(), "level=INFO"); n != 1 || m != 1 {
+				t.Errorf("%d warnings and %d good news, want one each:\n%s", n, m, log.String())
+			}
+		})
+	}
+}
+
+// TestKeepingRate checks how often an agent is asked that always says the same.
+func TestKeepingRate(t *testing.T) {
+	agents := map[string]*ledger{}
+	for name, fault := range map[string]func(string, http.ResponseWriter) bool{
+		"well":         func(string, http.ResponseWriter) bool { return false },
+		"500":          func(_ string, w http.ResponseWriter) bool { w.WriteHeader(500); return true },
+		"forgets":      func(_ string, w http.ResponseWriter) bool { w.WriteHeader(404); return true },
+		"closes after": func(_ string, w http.ResponseWriter) bool { w.Header().Set("Connection", "close"); return false },
+	} {
+		agent := newLedger(t)
+		for i := range 4 {
+			enroll(t, newRegistrar(t, agent.config(), heart), "users", discovery.Endpoint{ID: fmt.Sprint("u", i), Addr: "10.0.0.1:80"})
+		}
+		agent.fail(func(v string, w http.ResponseWriter, _ *http.Request) bool {
+			if name == "forgets" && v != "beat" {
+				return false
+			}
+			return v != "deregister" && fault(v, w)
+		})
+		agents[name] = agent
+	}
+	<-time.After(3 * time.Second)
+	for name, agent := range agents {
+		// Each third of a second one beat; or, after 6 failures in a row, one per second on average.
+		for i := range 4 {
+			id := fmt.Sprint("u", i)
+			beats, registrations := agent.count("beat "+id), agent.count("register "+id)
+			t.Logf("%s: %d beats, %d registrations", name, beats, registrations)
+			if beats < 2 || beats > 25 || registrations > 1+beats {
+				t.Errorf("%s: %d beats and %d registrations of one endpoint in 3 s, want about 10", name, beats, registrations)
+			}
+		}
+	}
+}
+
+// TestNothingAfterDeregister ends registrations while they are being registered
+// again, which the agent takes long for: nothing may come after the end.
+func TestNothingAfterDeregister(t *testing.T) {
+	agent := newLedger(t)
+	registrar := newRegistrar(t, agent.config(), heart)
+	const many = 20
+	var registrations [many]discovery.Registration
+	id := func(i int) string { return fmt.Sprint("u", i) }
+	for i := range many {
+		registrations[i] = enroll(t, registrar, "users", discovery.Endpoint{ID: id(i), Addr: "10.0.0.1:80"})
+	}
+	agent.fail(func(verb string, _ http.ResponseWriter, _ *http.Request) bool {
+		if verb == "register" {
+			<-time.After(200 * time.Millisecond)
+		}
+		return false
+	})
+	agent.forget()
+	var wg sync.WaitGroup
+	for i := range many {
+		wg.Go(func() {
+			eventually(t, "second registration", func() bool { return agent.count("register "+id(i)) == 2 })
+			if err := registrations[i].Deregister(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	agent.silence(t, time.Second)
+	for i := range many {
+		if _, known := agent.service(id(i)); known {
+			t.Errorf("%s is known", id(i))
+		}
+	}
+}
+
+// TestDeregisterFaults checks that a failed Deregister can be called again, and
+// that nothing is kept meanwhile.
+func TestDeregisterFaults(t *testing.T) {
+	for name, fault := range map[string]func(http.ResponseWriter, *http.Request){
+		"500":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"hang": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			agent := newLedger(t)
+			registrar := newRegistrar(t, agent.config(), heart)
+			registration := enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+			agent.fail(func(_ string, w http.ResponseWriter, r *http.Request) bool {
+				fault(w, r)
+				return true
+			})
+			cause := errors.New("no time left")
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, cause)
+			defer cancel()
+			began := time.Now()
+			err := registration.Deregister(ctx)
+			if err == nil || !strings.Contains(err.Error(), `"u1"`) || name == "hang" && !errors.Is(err, cause) {
+				t.Errorf("got %v, want an error", err)
+			}
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("returned after %v, want at once", took)
+			}
+			agent.heal()
+			agent.silence(t, time.Second)
+			if name == "500" { // or to register again, which revives it
+				again := enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:81"})
+				eventually(t, "beat", func() bool { return agent.count("beat u1") > 0 })
+				leave(t, again)
+			}
+			leave(t, registration)
+			leave(t, registration)
+			agent.silence(t, 500*time.Millisecond)
+			if n := agent.count("deregister u1"); n != 2 {
+				t.Errorf("deregistered %d times, want twice: the failure and the success", n)
+			}
+		})
+	}
+}
+
+// TestFailedUpdate checks that what stood before stands again, although the
+// agent obeyed what it did not answer.
+func TestFailedUpdate(t *testing.T) {
+	agent := newLedger(t)
+	registrar := newRegistrar(t, agent.config(), heart)
+	registration := enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80", Weight: 3})
+	var once sync.Once
+	agent.fail(func(verb string, w http.ResponseWriter, _ *http.Request) (fail bool) {
+		if verb == "register" {
+			once.Do(func() {
+				agent.mu.Lock()
+				defer agent.mu.Unlock()
+				agent.services["u1"] = api.AgentServiceRegistration{ID: "u1", Port: 7} // obeyed
+				w.WriteHeader(500)
+				fail = true
+			})
+		}
+		return fail
+	})
+	if _, err := registrar.Register(t.Context(), "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:7"}); err == nil {
+		t.Fatal("no error")
+	}
+	eventually(t, "return of the old", func() bool { s, _ := agent.service("u1"); return s.Port == 80 && s.Weights.Passing == 3 })
+	leave(t, registration)
+}
+
+// TestReadyHangs checks that a Ready which does not return is not called again,
+// that nothing is told meanwhile, and that nobody waits for it at the end.
+func TestReadyHangs(t *testing.T) {
+	agent := newLedger(t)
+	hang, hung := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	registrar := newRegistrar(t, agent.config(), consul.TTLCheck{TTL: time.Second, Ready: func(context.Context) error {
+		if calls.Add(1) == 2 {
+			close(hung)
+			<-hang
+		}
+		return nil
+	}})
+	registration := enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+	<-hung
+	agent.silence(t, 1500*time.Millisecond)
+	began := time.Now()
+	enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:81"}) // an update needs no Ready
+	<-time.After(500 * time.Millisecond)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("called %d times, want 2", n)
+	}
+	leave(t, registration)
+	if err := registrar.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("update, Deregister and Close took %v, want no wait for Ready", took)
+	}
+	close(hang)
+}
+
+// TestReady checks what the agent is told of each of Ready's words.
+func TestReady(t *testing.T) {
+	agent := newLedger(t)
+	var log syncBuilder
+	config := agent.config()
+	config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	var calls atomic.Int64
+	words := []func() error{
+		func() error { return nil },
+		func() error { return errors.New("first reason") },
+		func() error { return errors.New("second reason") },
+		func() error { panic("third reason") },
+		func() error { return errors.New(strings.Repeat("ü", 100_000)) },
+		func() error { return errors.New("\xff") },
+		func() error { return nil },
+	}
+	registrar := newRegistrar(t, config, consul.TTLCheck{TTL: time.Second, Ready: func(context.Context) error {
+		return words[min(int(calls.Add(1)), len(words))-1]()
+	}})
+	enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+	s, _ := agent.service("u1")
+	if got := s.Checks[0].Status; got != api.HealthCritical {
+		t.Errorf("registered as %s, want critical until Ready was asked", got)
+	}
+	eventually(t, "last word", func() bool { _, outputs := agent.said(); return len(outputs) > len(words) })
+	_, outputs := agent.said()
+	for i, want := range []string{"passing ready", "critical first reason", "critical second reason", "critical Ready panicked: third reason", "critical üüü", "critical \uFFFD", "passing ready"} {
+		if !strings.HasPrefix(outputs[i], want) || len(outputs[i]) > 1100 {
+			t.Errorf("word %d: told %.100q, want %q", i+1, outputs[i], want)
+		}
+	}
+	if n, m := strings.Count(log.String(), "level=WARN"), strings.Count(log.String(), "level=INFO"); n != 1 || m != 1 {
+		t.Errorf("%d warnings and %d good news, want one each:\n%s", n, m, log.String())
+	}
+}
+
+// TestDropped checks that the end of a connection is followed by a look, long
+// before the next is due.
+func TestDropped(t *testing.T) {
+	agent := newLedger(t)
+	server := httptest.NewServer(agent)
+	t.Cleanup(server.Close)
+	config := agent.config()
+	config.Address = server.Listener.Addr().String()
+	registrar := newRegistrar(t, config, consul.TTLCheck{TTL: time.Hour})
+	enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+	agent.forget()
+	server.CloseClientConnections()
+	eventually(t, "second registration", func() bool { return agent.count("register u1") == 2 })
+}
+
+// TestCloseCutsRegister closes while an agent that hangs is told of an endpoint.
+func TestCloseCutsRegister(t *testing.T) {
+	agent := newLedger(t)
+	agent.fail(func(_ string, _ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		return true
+	})
+	config := agent.config()
+	config.Timeout = 2 * time.Second
+	registrar, err := consul.NewRegistrar(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error)
+	go func() {
+		_, err := registrar.Register(context.Background(), "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+		failed <- err
+	}()
+	eventually(t, "request", func() bool { return agent.count("checks") > 0 })
+	_ = registrar.Close()
+	if err := <-failed; err == nil {
+		t.Error("no error from Register")
+	}
+	agent.heal()
+	agent.silence(t, 300*time.Millisecond)
+	if err := registrar.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadDeregisterAfter(t *testing.T) {
+	for _, d := range []time.Duration{-2, time.Nanosecond, 59 * time.Second, 1000 * time.Hour} {
+		_, err := consul.NewRegistrar(consul.Config{DeregisterAfter: d})
+		if err == nil || !strings.Contains(err.Error(), "DeregisterAfter") || !strings.Contains(err.Error(), d.String()) || !strings.Contains(err.Error(), "-1") {
+			t.Errorf("%v: got %v, want an error that names the field and what is allowed", d, err)
+		}
 	}
 }
