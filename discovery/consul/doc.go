@@ -1,4 +1,4 @@
-// Package consul watches services through a Consul agent.
+// Package consul watches services through a Consul agent, and registers them there.
 //
 // A [Resolver] asks Consul's health endpoint with blocking queries, one per
 // service, and yields the set of entries that may be called whenever it
@@ -12,6 +12,8 @@
 //	}
 //	defer resolver.Close()
 //	mesh, err := fairlead.New(resolver)
+//
+// A [Registrar] makes the endpoints of this process known; see Registering below.
 //
 // # Names
 //
@@ -47,6 +49,69 @@
 //	Wait        60 s; each query draws from 45 s to 60 s
 //	Timeout     15 s, added to 17/16 of the wait
 //	Logger      slog.Default()
+//
+// # Registering
+//
+//	registrar, err := consul.NewRegistrar(consul.Config{}, consul.HTTPCheck{Path: "/healthz"})
+//	if err != nil {
+//		return err
+//	}
+//	defer registrar.Close() // takes out what is still registered
+//	_, err = registrar.Register(ctx, "users", discovery.Endpoint{Addr: "10.0.0.1:8080"})
+//
+// Register once the endpoint serves, and deregister (or Close) before it stops.
+// What is registered is what a Resolver reads, but for the node's name before
+// the ID; a Zone without a Region is seen in the metadata as well, under "zone".
+//
+// The names users and users.service.consul are understood. One in another
+// datacenter is refused, since an agent registers in its own, and so is one with
+// a dot, a port or more than 63 characters, which Consul's DNS would not find.
+// Addr must be what others can reach: 0.0.0.0 and :: are refused.
+//
+//	ID        the endpoint's, else service-addr; unique on the agent, in all of its services
+//	Weight    Weights.Passing, at most 65535; Weights.Warning is 1
+//	Drain     maintenance, which an update without Drain ends; an operator's own is left alone
+//	Region,   the locality (Consul 1.16 or newer); a zone alone is metadata under "zone"
+//	Zone
+//	Metadata  metadata: 64 keys of letters, digits, '-' and '_', 128 bytes a key, 512 a
+//	          value; what stands under [MetadataTags] is split at its commas into tags
+//
+// All endpoints of a Registrar have the same checks:
+//
+//	[HTTPCheck]  the agent asks by HTTP      every 5 s, timeout 1 s
+//	[TCPCheck]   the agent connects          every 5 s, timeout 1 s
+//	[GRPCCheck]  the agent asks gRPC health  every 5 s, timeout 1 s
+//	[TTLCheck]   the process tells the agent at least every third of its TTL of 10 s
+//
+// A check that the agent makes finds an endpoint that hangs or that a firewall
+// hides; a TTLCheck, which is what a Registrar without checks has, needs no way
+// from the agent to the endpoint and lets the endpoint speak for itself. Several
+// can be had together. Consul takes an endpoint out when it has been critical
+// for Config.DeregisterAfter, 10 min by default; one that comes to itself after
+// that is registered again.
+//
+// A registration is kept by one goroutine: it renews the TTL, or looks every 5 s
+// where there is none, and looks soon after a connection to the agent has ended.
+// What the agent has forgotten, because it was restarted without its data, is
+// registered again, within 2 s after the agent answers. An agent that cannot be
+// reached or refuses is tried again after a random time of up to 50 ms,
+// doubling to 2 s, for ever.
+//
+// Where ACLs are on, the token needs one right, and none on nodes:
+//
+//	service "users" { policy = "write" }
+//
+// The agent keeps a registration's token and tells the servers of changes with
+// it. So a new token (TokenFile, TokenSource) is handed over by registering
+// again, at the next renewal or look: let the old one live for that long. A
+// change that falls between the two is told only at the agent's next full
+// synchronization, which is minutes later.
+//
+// The agent stands in for the process: register with the agent of the same
+// machine, which dies with it, and not with one behind a load balancer. Two
+// processes with the same ID on one agent, as in a restart with overlap, share
+// one registration: when the older deregisters it the younger registers it again
+// at its next renewal or look. Where that gap hurts give each an ID of its own.
 //
 // # Limits
 //

@@ -1,7 +1,10 @@
 package consul
 
 import (
+	"context"
 	"encoding/json"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/fairlead-go/fairlead/discovery"
 )
@@ -17,6 +20,26 @@ func Decode(data []byte) (endpoints []discovery.Endpoint, problems []string, err
 func ParseName(name string) (service, datacenter string, err error) {
 	t, err := parseName(name)
 	return t.service, t.datacenter, err
+}
+
+// Define returns what the agent would be told of an endpoint.
+func Define(r *Registrar, service string, e discovery.Endpoint) (*api.AgentServiceRegistration, error) {
+	d, err := r.define(service, e)
+	if err != nil {
+		return nil, err
+	}
+	return d.with(verdict{}), nil
+}
+
+// Asker asks a TTLCheck's Ready.
+type Asker struct{ asker *asker }
+
+func NewAsker(c TTLCheck) Asker { return Asker{newAsker(c)} }
+
+// Ask returns what Ready says now, or false if ctx has ended before.
+func (a Asker) Ask(ctx context.Context, late func()) (status, output string, ok bool) {
+	v, ok := a.asker.ask(ctx, late)
+	return v.status, v.output, ok
 }
 
 // Pace is the limit on a watch's queries.

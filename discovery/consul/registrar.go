@@ -97,6 +97,11 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 // error. Drain puts the endpoint into maintenance, and an update without it ends
 // that; the maintenance that an operator asked for is left alone.
 //
+// Deregister ends the one registration of the ID, whichever of its updates
+// returned the handle, and does nothing once that has ended, not even to a later
+// registration of the same ID. It ends the keeping first. If it then fails, a TTL
+// runs out all the same, and it may be called again.
+//
 // By registering the caller says that the endpoint serves, so it is passing at
 // once, and its checks take over from there. Only one with a [TTLCheck.Ready]
 // waits, critical, for Ready's first word, which is asked at once.

@@ -458,6 +458,40 @@ func TestDeregisterFaults(t *testing.T) {
 	}
 }
 
+// TestDeregisterInTheWay gives up to deregister while an update hangs. That
+// must have ended the keeping all the same.
+func TestDeregisterInTheWay(t *testing.T) {
+	agent := newLedger(t)
+	config := agent.config()
+	config.Timeout = time.Second
+	registrar := newRegistrar(t, config, heart)
+	registration := enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+	agent.fail(func(verb string, _ http.ResponseWriter, r *http.Request) bool {
+		if verb == "register" {
+			<-r.Context().Done()
+		}
+		return verb == "register"
+	})
+	updated := make(chan error)
+	go func() {
+		_, err := registrar.Register(context.Background(), "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:81"})
+		updated <- err
+	}()
+	eventually(t, "update", func() bool { return agent.count("register u1") == 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := registration.Deregister(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Deregister: got %v, want its deadline", err)
+	}
+	if err := <-updated; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Register: got %v, want its timeout", err)
+	}
+	agent.heal()
+	agent.silence(t, time.Second)
+	leave(t, registration)
+	agent.silence(t, 500*time.Millisecond)
+}
+
 // TestFailedUpdate checks that what stood before stands again, although the
 // agent obeyed what it did not answer.
 func TestFailedUpdate(t *testing.T) {

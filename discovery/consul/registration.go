@@ -117,11 +117,8 @@ func (reg *registration) phase() time.Duration {
 }
 
 // Deregister ends the keeping and takes the endpoint out. ctx and
-// Config.Timeout bound it. If it fails the keeping has ended all the same, so
-// that a TTL runs out, and Deregister may be called again. Once it has succeeded
-// nothing is told to the agent about the endpoint any more, and to deregister
-// again is no error and does nothing, not even to a later registration of the
-// same ID.
+// Config.Timeout bound it; see [Registrar.Register]. Once it has succeeded
+// nothing is told to the agent about the endpoint any more.
 func (reg *registration) Deregister(ctx context.Context) error {
 	reg.stop()
 	if err := reg.take(ctx); err != nil {
