@@ -20,6 +20,7 @@ var ErrRegistrarClosed = errors.New("consul: the registrar is closed")
 const (
 	keepWithin  = 5 * time.Second // at most, for a request in the background and for Close
 	closeAtOnce = 16              // requests side by side
+	maxConns    = 32              // of a Registrar; an agent takes 200 from one address
 )
 
 // Registrar makes endpoints known to a Consul agent and keeps them known: it
@@ -79,6 +80,7 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 		}
 	}
 	r.closed, r.close = context.WithCancelCause(context.Background())
+	transport.MaxConnsPerHost = maxConns
 	transport.DialContext = watchedDial(transport.DialContext, r.disconnected)
 	return r, nil
 }

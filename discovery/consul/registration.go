@@ -90,10 +90,7 @@ func (reg *registration) tell(ctx context.Context, d definition, fresh bool) err
 		reg.token.Store(token)
 		return nil
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w: %w", cause, err)
-	}
-	return err
+	return withCause(ctx, err)
 }
 
 // keepOld undoes a failed register: the keeper tells the agent again what
@@ -178,10 +175,15 @@ func (reg *registration) nudge() {
 	}
 }
 
-// failure says what failed, and has the cause of ctx's end in its chain.
+// failure says what failed.
 func (reg *registration) failure(ctx context.Context, doing string, err error) error {
+	return fmt.Errorf("consul: %s %q of service %q: %w", doing, reg.id, reg.service, withCause(ctx, err))
+}
+
+// withCause puts the cause of ctx's end, if it has ended, into err's chain.
+func withCause(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w: %w", cause, err)
+		return fmt.Errorf("%w: %w", cause, err)
 	}
-	return fmt.Errorf("consul: %s %q of service %q: %w", doing, reg.id, reg.service, err)
+	return err
 }
