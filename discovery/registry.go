@@ -14,15 +14,8 @@ import (
 // Make one with [NewRegistry]. All methods are safe for concurrent use.
 type Registry struct {
 	mu       sync.Mutex
-	services map[string]*registered // guarded by mu
-	changed  chan struct{}          // closed at each change; guarded by mu
-}
-
-// registered is what the Registry knows of one service. Its slice is replaced,
-// never changed, because snapshots share it.
-type registered struct {
-	endpoints []Endpoint
-	version   uint64
+	services map[string][]Endpoint // replaced, never changed: snapshots share them; guarded by mu
+	changed  chan struct{}         // closed at each change; guarded by mu
 }
 
 var (
@@ -32,7 +25,7 @@ var (
 
 // NewRegistry returns an empty Registry.
 func NewRegistry() *Registry {
-	return &Registry{services: make(map[string]*registered), changed: make(chan struct{})}
+	return &Registry{services: make(map[string][]Endpoint), changed: make(chan struct{})}
 }
 
 // Register makes e an endpoint of service, or updates the one with its ID.
@@ -70,13 +63,12 @@ func (r *Registry) Set(service string, endpoints ...Endpoint) error {
 // come faster than they are read are merged.
 func (r *Registry) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, error] {
 	return func(yield func(Snapshot, error) bool) {
-		var seen uint64
-		for first := true; ; first = false {
-			snapshot, version, changed := r.read(service)
-			if (first || version != seen) && !yield(snapshot, nil) {
+		var last told
+		for {
+			snapshot, changed := r.read(service)
+			if last.news(snapshot, nil) && !yield(snapshot, nil) {
 				return
 			}
-			seen = version
 			select {
 			case <-ctx.Done():
 				return
@@ -86,27 +78,18 @@ func (r *Registry) Watch(ctx context.Context, service string) iter.Seq2[Snapshot
 	}
 }
 
-func (r *Registry) read(service string) (s Snapshot, version uint64, changed <-chan struct{}) {
+func (r *Registry) read(service string) (s Snapshot, changed <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.services[service]
-	if known == nil {
-		return Snapshot{Unknown: true}, 0, r.changed
-	}
-	return Snapshot{Endpoints: known.endpoints}, known.version, r.changed
+	endpoints, known := r.services[service]
+	return Snapshot{Endpoints: endpoints, Unknown: !known}, r.changed
 }
 
 // update replaces the service's endpoints by what change makes of a copy of them.
 func (r *Registry) update(service string, change func([]Endpoint) []Endpoint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known := r.services[service]
-	if known == nil {
-		known = &registered{}
-		r.services[service] = known
-	}
-	known.endpoints = change(slices.Clone(known.endpoints))
-	known.version++
+	r.services[service] = change(slices.Clone(r.services[service]))
 	close(r.changed)
 	r.changed = make(chan struct{})
 }
