@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"syscall"
 	"time"
 )
 
@@ -81,7 +80,7 @@ func (c *fileContents) decode(path string, data []byte) {
 func readFile(path string) ([]byte, os.FileInfo, error) {
 	// To open a FIFO waits for its writer, unless it must not. That it is none
 	// was checked before, but may have changed.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|openWithoutWaiting, 0)
 	if err != nil {
 		return nil, nil, err
 	}
