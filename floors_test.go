@@ -12,17 +12,18 @@ const module = "github.com/fairlead-go/fairlead"
 // floors of the packages: imports only go down. Packages of one floor do not
 // import each other, except where a package stands below another's name.
 var floors = map[string]int{
-	"discovery":             0,
-	"internal/rolling":      0,
-	"internal/xxh64":        0,
-	"discovery/consul":      1,
-	"balancer":              1,
-	"breaker":               2,
-	"retry":                 2,
-	"tracing":               2,
-	"":                      3,
-	"balancer/grpcbalancer": 4,
-	"internal/consultest":   5,
+	"discovery":              0,
+	"internal/rolling":       0,
+	"internal/xxh64":         0,
+	"discovery/consul":       1,
+	"discovery/resolvertest": 1,
+	"balancer":               1,
+	"breaker":                2,
+	"retry":                  2,
+	"tracing":                2,
+	"":                       3,
+	"balancer/grpcbalancer":  4,
+	"internal/consultest":    5,
 }
 
 // heavy are the modules that only those link who ask for them.

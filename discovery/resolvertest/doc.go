@@ -1,0 +1,32 @@
+// Package resolvertest checks that a [discovery.Resolver] keeps the contract of
+// its interface: each rule is a subtest, and a failure says which rule was
+// broken, what came and what was due.
+//
+//	func TestContract(t *testing.T) {
+//		resolvertest.Run(t, func(t *testing.T) resolvertest.Subject {
+//			source := newSource(t)
+//			return resolvertest.Subject{
+//				Resolver: source.resolver(),
+//				Set:      source.set,
+//				Unknown:  "nobody",
+//			}
+//		})
+//	}
+//
+// Run it with the race detector: some of the rules are about watches that go on
+// at the same time.
+//
+// # What a source can do
+//
+// A [Subject] names the Resolver and the means to drive the source behind it.
+// What is left out is not tested: without Set the rules of change, without Fail
+// those of failure, without Unknown that of unknown names. Run logs which.
+//
+// # Limits
+//
+// The rules are checked from outside and with real time, so a test may pass
+// that should not, where a fault shows only sometimes. A rule that nothing must
+// come is believed after a quarter of Subject.Within. One rule looks at all the
+// goroutines of the process: a test that calls Run must not run in parallel with
+// others.
+package resolvertest
