@@ -1,0 +1,16 @@
+package discovery
+
+// MaxFile and MaxFileEntries bound a file.
+const (
+	MaxFile        = maxFile
+	MaxFileEntries = maxFileEntries
+)
+
+// DecodeFile returns what a file says.
+func DecodeFile(data []byte) (map[string][]Endpoint, error) {
+	table, err := decodeFile(data)
+	if err != nil {
+		return nil, err
+	}
+	return table.services, nil
+}
