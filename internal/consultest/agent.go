@@ -27,6 +27,9 @@ type Agent struct {
 	// Addr is where the HTTP API listens, as host:port. It outlives a Restart.
 	Addr string
 
+	// DNS is where the agent answers DNS, as host:port: empty without WithDNS.
+	DNS string
+
 	// Client talks to Addr with the token of WithToken.
 	Client *api.Client
 
@@ -35,6 +38,7 @@ type Agent struct {
 	dir       string
 	config    string
 	token     string
+	dns       bool
 	ports     ports
 	transport *http.Transport
 	process   *process // nil while stopped
@@ -49,6 +53,9 @@ func WithConfig(text string) Option { return func(a *Agent) { a.config = text } 
 // WithToken makes Client send an ACL token. The agent is ready only when it
 // accepts the token.
 func WithToken(token string) Option { return func(a *Agent) { a.token = token } }
+
+// WithDNS makes the agent answer DNS at its own Agent.DNS.
+func WithDNS() Option { return func(a *Agent) { a.dns = true } }
 
 // Start starts an agent and returns when it has a leader. It is killed when
 // the test ends.
@@ -65,6 +72,9 @@ func Start(t testing.TB, options ...Option) *Agent {
 			t.Fatalf("consultest: %v", err)
 		}
 		a.Addr = "127.0.0.1:" + strconv.Itoa(a.ports.http)
+		if a.dns {
+			a.DNS = "127.0.0.1:" + strconv.Itoa(a.ports.dns)
+		}
 		if a.Client, err = a.newClient(); err != nil {
 			t.Fatalf("consultest: %v", err)
 		}
@@ -122,7 +132,7 @@ func (a *Agent) args() ([]string, error) {
 		"agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", "consultest", "-log-level", "warn",
 		"-http-port", strconv.Itoa(a.ports.http), "-server-port", strconv.Itoa(a.ports.server),
 		"-serf-lan-port", strconv.Itoa(a.ports.serf),
-		"-serf-wan-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port=-1",
+		"-serf-wan-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port", a.dnsPort(),
 	}
 	if a.config == "" {
 		return args, nil
@@ -132,6 +142,13 @@ func (a *Agent) args() ([]string, error) {
 		name = filepath.Join(a.dir, "extra.json")
 	}
 	return append(args, "-config-file", name), os.WriteFile(name, []byte(a.config), 0o600)
+}
+
+func (a *Agent) dnsPort() string {
+	if !a.dns {
+		return "-1"
+	}
+	return strconv.Itoa(a.ports.dns)
 }
 
 // awaitReady polls until the agent has a leader and takes our token.
