@@ -1,0 +1,133 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	dnsRefreshEvery = time.Second // how often a watch obeys Refresh
+	dnsBackoffBase  = 25 * time.Millisecond
+)
+
+// dnsWatch is the state of one Watch. It belongs to the goroutine that ranges
+// over it.
+type dnsWatch struct {
+	resolver *DNSResolver
+	target   dnsTarget
+	wake     <-chan struct{}
+	warner   dnsWarner
+
+	known    map[dnsQuestion][]netip.Addr // the last answers
+	looked   time.Time                    // when the last look-up began
+	failures int                          // in a row
+	last     *Snapshot                    // what was yielded last, or nil
+	seen     bool                         // the service has had records
+}
+
+func newDNSWatch(r *DNSResolver, t dnsTarget, wake <-chan struct{}) *dnsWatch {
+	return &dnsWatch{resolver: r, target: t, wake: wake, warner: dnsWarner{logger: r.config.logger(), service: t.service}}
+}
+
+func (w *dnsWatch) run(ctx context.Context, yield func(Snapshot, error) bool) {
+	for {
+		s, err := w.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			w.failures++
+			if !yield(Snapshot{}, fmt.Errorf("discovery: service %q: %w", w.target.service, err)) {
+				return
+			}
+		} else {
+			w.failures = 0
+			if w.news(s) && !yield(s, nil) {
+				return
+			}
+		}
+		if !w.rest(ctx) {
+			return
+		}
+	}
+}
+
+// look asks once.
+func (w *dnsWatch) look(ctx context.Context) (Snapshot, error) {
+	w.looked = time.Now()
+	within, cancel := context.WithTimeout(ctx, w.resolver.config.timeout())
+	defer cancel()
+	var endpoints []Endpoint
+	var err error
+	if w.target.port != 0 {
+		endpoints, err = w.lookupHost(within)
+	} else {
+		endpoints, err = w.lookupSRV(ctx, within)
+	}
+	switch {
+	case err == nil || isNotFound(err):
+	case within.Err() != nil:
+		return Snapshot{}, fmt.Errorf("no answer within %v: %w", w.resolver.config.timeout(), err)
+	default:
+		return Snapshot{}, err
+	}
+	w.seen = w.seen || err == nil
+	return Snapshot{Endpoints: endpoints, Unknown: !w.seen}, nil
+}
+
+// isNotFound reports whether DNS answered that there is no such name, or none
+// with such records. Go's resolver takes nothing else for that but a referral
+// (of a server that neither is asked for the zone nor recurses) which carries
+// additional records. The AddrError is its way to say that /etc/hosts has the
+// name, with addresses of the other family.
+func isNotFound(err error) bool {
+	var dns *net.DNSError
+	var addr *net.AddrError
+	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &addr)
+}
+
+// news reports whether s says other than the last snapshot yielded, and
+// remembers it if so.
+func (w *dnsWatch) news(s Snapshot) bool {
+	if w.last != nil && w.last.Unknown == s.Unknown && slices.EqualFunc(w.last.Endpoints, s.Endpoints, Endpoint.Equal) {
+		return false
+	}
+	w.last = &s
+	return true
+}
+
+// rest waits until the next look-up is due; Refresh hastens it. It reports
+// whether ctx still goes on.
+func (w *dnsWatch) rest(ctx context.Context) bool {
+	due := time.Now().Add(w.pause())
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-w.wake:
+			timer.Reset(min(time.Until(due), dnsRefreshEvery-time.Since(w.looked)))
+		}
+	}
+}
+
+// pause returns how long to rest: the interval ±10 %, so that a fleet does not
+// ask in step, or after failures an exponential back-off with full jitter (AWS
+// Architecture Blog, "Exponential Backoff And Jitter") up to the interval.
+func (w *dnsWatch) pause() time.Duration {
+	interval := w.resolver.config.interval()
+	if w.failures == 0 {
+		return interval*9/10 + rand.N(interval/5)
+	}
+	ceiling := dnsBackoffBase << min(w.failures-1, 20)
+	return rand.N(min(ceiling, interval))
+}
