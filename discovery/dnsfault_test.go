@@ -273,15 +273,17 @@ func TestDNSEndsInsideALookUp(t *testing.T) {
 		conn := <-open.conns
 		f.stop()
 		// Go itself would close it after 5 s.
-		if !within(3*time.Second, func() bool { _, err := conn.Write([]byte{0}); return err != nil }) {
+		if !holdsWithin(3*time.Second, func() bool { _, err := conn.Write([]byte{0}); return err != nil }) {
 			t.Errorf("%s: a socket is still open 3 s after the watch ended", service)
 		}
 	}
 }
 
-// within polls until ok holds, or d has passed.
-func within(d time.Duration, ok func() bool) bool {
-	for deadline := time.Now().Add(d); !ok(); time.Sleep(time.Millisecond) {
+// holdsWithin polls until ok holds, or d has passed.
+func holdsWithin(d time.Duration, ok func() bool) bool {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(d); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
 			return false
 		}
