@@ -14,3 +14,10 @@ func DecodeFile(data []byte) (map[string][]Endpoint, error) {
 	}
 	return table.services, nil
 }
+
+// Waking returns how many names have watches that Refresh would wake.
+func (h *Held) Waking() int {
+	h.wakers.mu.Lock()
+	defer h.wakers.mu.Unlock()
+	return len(h.wakers.chans)
+}

@@ -41,6 +41,10 @@ func follow(ctx context.Context, r Resolver, service string, wake <-chan struct{
 func pauseFor(ctx context.Context, d time.Duration, began time.Time, wake <-chan struct{}) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
+	select {
+	case <-wake: // of the time when it was watched
+	default:
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -25,7 +25,7 @@ func TestHold(t *testing.T) {
 			p.says("empty")
 			time.Sleep(10*time.Second - 1)
 			l.came()
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			l.came("empty")
 			p.says("unknown")
 			l.came("unknown")
@@ -111,7 +111,7 @@ func TestHoldDefault(t *testing.T) {
 		p.says("empty")
 		time.Sleep(30*time.Second - 1)
 		l.came("a:1")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		l.came("empty")
 	})
 }
@@ -127,6 +127,9 @@ func TestHoldEnds(t *testing.T) {
 		l.stop()
 		if n := p.watching.Load(); n != 0 {
 			t.Errorf("%d watches of the inner resolver go on", n)
+		}
+		if n := h.Waking(); n != 0 {
+			t.Errorf("Refresh has %d names in mind that nobody watches", n)
 		}
 		go func() { p.words <- "a:1"; p.words <- "!reason" }()
 		for _, err := range h.Watch(t.Context(), "users") {
@@ -161,18 +164,23 @@ func TestHoldBacksOff(t *testing.T) {
 			t.Errorf("watched again after %v, want 2.5 to 5 s", took)
 		}
 		// Refresh cuts it short, once a second.
-		time.Sleep(time.Second)
 		watches := p.watches.Load()
 		for range 10 {
 			h.Refresh("users")
 			synctest.Wait()
 		}
+		time.Sleep(time.Second)
+		if more := p.watches.Load() - watches; more != 0 {
+			t.Errorf("Refresh brought %d watches at once, want none", more)
+		}
+		h.Refresh("users")
+		synctest.Wait()
 		if more := p.watches.Load() - watches; more != 1 {
-			t.Errorf("Refresh brought %d watches, want 1", more)
+			t.Errorf("Refresh brought %d watches after a second, want 1", more)
 		}
 		h.Refresh("others")
-		if n := p.refreshed.Load(); n != 11 {
-			t.Errorf("%d calls of Refresh were passed on, want 11", n)
+		if n := p.refreshed.Load(); n != 12 {
+			t.Errorf("%d calls of Refresh were passed on, want 12", n)
 		}
 		// A watch that lived for long starts over.
 		time.Sleep(time.Minute)

@@ -22,7 +22,7 @@ func TestMerge(t *testing.T) {
 			b.says("b:1")
 			time.Sleep(time.Second - 1)
 			l.came()
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			l.came("b:1")
 			a.says("a:1")
 			l.came("a:1 b:1")

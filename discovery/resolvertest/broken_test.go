@@ -374,7 +374,13 @@ var catalogue = []broken{
 	{
 		name: "it yields after false",
 		wrap: around(func(_ context.Context, inner sequence, yield yield, _ <-chan struct{}) {
-			inner(func(s snapshot, err error) bool { return yield(s, err) || yield(s, err) })
+			inner(func(s snapshot, err error) bool {
+				goOn := yield(s, err)
+				if !goOn {
+					yield(s, err)
+				}
+				return goOn
+			})
 		}),
 		rules: []string{left},
 	},

@@ -182,7 +182,7 @@ func watchReturns(ctx context.Context, s Subject) error {
 		return nil
 	})
 	if err == nil && !ended {
-		err = fmt.Errorf("Watch did not return within %v", soon)
+		err = fmt.Errorf("the call of Watch did not return within %v", soon)
 	}
 	return err
 }
@@ -198,7 +198,7 @@ func (s Subject) sequence(ctx context.Context, service string) (sequence iter.Se
 	case err != nil:
 		return nil, err
 	case !ended:
-		return nil, fmt.Errorf("Watch did not return within %v", s.Within)
+		return nil, fmt.Errorf("the call of Watch did not return within %v", s.Within)
 	}
 	if sequence = <-made; sequence == nil {
 		return nil, errNil

@@ -21,7 +21,7 @@ const (
 )
 
 var (
-	errNil     = errors.New("Watch returned nil, due a sequence")
+	errNil     = errors.New("nil came of Watch, due a sequence")
 	errEarly   = errors.New("the sequence ended before its context")
 	errEndless = fmt.Errorf("the sequence yielded %d times without a rest", maxEvents)
 )
