@@ -70,7 +70,7 @@ var (
 // A file with a mistake in it is not used at all: Watch yields an error that says
 // where the mistake is, and what was read before stands until the file is good
 // again. So it is with a file that is missing, empty, half written, larger than
-// 64 MiB, of more than 500,000 entries, or no regular file. It is best replaced
+// 64 MiB, of more than 100,000 entries, or no regular file. It is best replaced
 // by renaming a new one over it; symbolic links are followed.
 //
 // File does no I/O. A file that is not there yet is no error before it is watched.

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxFileEntries = 500_000 // services and endpoints together
+	maxFileEntries = 100_000 // services and endpoints together
 	maxFileError   = 1000    // bytes of an error's text, which quotes the file
 )
 
