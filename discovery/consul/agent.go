@@ -30,27 +30,20 @@ func (a *agent) options(ctx context.Context) (*api.QueryOptions, error) {
 // The agent gives a check that it knows the status it had. Where nobody kept
 // the endpoint until now, that may be the end of an earlier process, so an
 // endpoint which is critical begins anew.
-//
-// It returns the token that it sent: the agent keeps it, and tells the servers
-// of the endpoint with it.
-func (a *agent) register(ctx context.Context, s *api.AgentServiceRegistration, fresh bool) (token string, err error) {
-	options, err := a.options(ctx)
+func (a *agent) register(ctx context.Context, token string, s *api.AgentServiceRegistration, fresh bool) error {
+	known, err := a.client.Agent().ChecksWithFilterOpts("ServiceID == "+quote(s.ID), (&api.QueryOptions{Token: token}).WithContext(ctx))
 	if err != nil {
-		return "", err
-	}
-	known, err := a.client.Agent().ChecksWithFilterOpts("ServiceID == "+quote(s.ID), options)
-	if err != nil {
-		return "", err
+		return err
 	}
 	if m := known[api.ServiceMaintPrefix+s.ID]; m != nil {
 		s.Checks = append(s.Checks, maintenance(m.CheckID, m.Notes))
 	}
 	if fresh && critical(known) {
 		if err := a.deregister(ctx, s.ID); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return options.Token, a.client.Agent().ServiceRegisterOpts(s, api.ServiceRegisterOpts{ReplaceExistingChecks: true, Token: options.Token}.WithContext(ctx))
+	return a.client.Agent().ServiceRegisterOpts(s, api.ServiceRegisterOpts{ReplaceExistingChecks: true, Token: token}.WithContext(ctx))
 }
 
 // critical reports whether a check other than maintenance is.

@@ -39,14 +39,18 @@ type definition struct {
 func (d definition) service() string { return d.full.Name }
 func (d definition) id() string      { return d.full.ID }
 
-// with returns a copy for one request, in which the TTL check begins with v.
-func (d definition) with(v verdict) *api.AgentServiceRegistration {
+// with returns a copy for one request, in which the TTL check begins with v and
+// each check bears notes.
+func (d definition) with(v verdict, notes string) *api.AgentServiceRegistration {
 	s := d.full
 	s.Checks = make(api.AgentServiceChecks, len(d.full.Checks))
 	for i, check := range d.full.Checks {
 		c := *check
 		if c.CheckID == d.heart {
 			c.Status = v.status
+		}
+		if c.Notes == "" {
+			c.Notes = notes
 		}
 		s.Checks[i] = &c
 	}

@@ -103,9 +103,9 @@
 //
 // The agent keeps a registration's token and tells the servers of changes with
 // it. So a new token (TokenFile, TokenSource) is handed over by registering
-// again, at the next renewal or look: let the old one live for that long. A
-// change that falls between the two is told only at the agent's next full
-// synchronization, which is minutes later.
+// again, at the next renewal or look. Let the old one live for that long: what
+// changes between the death of one and the coming of the other, the end of a TTL
+// included, is told only then.
 //
 // The agent stands in for the process: register with the agent of the same
 // machine, which dies with it, and not with one behind a load balancer. Two

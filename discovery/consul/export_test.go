@@ -28,7 +28,7 @@ func Define(r *Registrar, service string, e discovery.Endpoint) (*api.AgentServi
 	if err != nil {
 		return nil, err
 	}
-	return d.with(verdict{}), nil
+	return d.with(verdict{}, ""), nil
 }
 
 // Asker asks a TTLCheck's Ready.

@@ -95,9 +95,8 @@ func (k *keeper) step() time.Duration {
 }
 
 // refresh registers again where the agent may know the endpoint otherwise, or
-// keeps another token than the one that serves now. The agent tells the servers
-// of a change with the token that it keeps, and does not try again soon if that
-// one is dead: so this comes before the beat that may be the change.
+// keeps another token than the one that serves now. It comes before the beat,
+// which may be a change that the agent could not tell with the old token.
 func (k *keeper) refresh() error {
 	ctx, cancel := context.WithTimeout(k.ctx, k.reg.registrar.patience())
 	defer cancel()
@@ -141,11 +140,9 @@ func (k *keeper) restore() error {
 	r := k.reg.registrar
 	ctx, cancel := context.WithTimeout(r.closed, min(r.config.timeout(), keepWithin))
 	defer cancel()
-	token, err := r.agent.register(ctx, k.reg.definition.with(*k.reg.ready.last.Load()), false)
-	if err != nil {
+	if err := k.reg.put(ctx, k.reg.definition, false); err != nil {
 		return err
 	}
-	k.reg.token.Store(token)
 	k.reg.stale.Store(false)
 	return nil
 }

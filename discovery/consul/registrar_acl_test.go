@@ -94,11 +94,11 @@ func TestTokenOfRegistrar(t *testing.T) {
 			if _, err := agent.Client.ACL().TokenDelete(accessor, nil); err != nil {
 				t.Fatal(err)
 			}
+			p.set(false)
 			if !early {
-				f.quiet(time.Second)
+				f.quiet(3 * time.Second) // the TTL runs out, which the agent cannot tell
 				set(second)
 			}
-			p.set(false)
 			f.until("its illness", func(e event) bool { return e.has() })
 			p.set(true)
 			f.until("its health", func(e event) bool { return e.has(p.addr) })

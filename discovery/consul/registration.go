@@ -22,6 +22,7 @@ type registration struct {
 	ready *asker        // of the TTL check; without one it never asks
 
 	definition definition // what stands; belongs to the turn
+	tokens     int        // that came after another; belongs to the turn
 	stands     bool       // the agent has been told; belongs to the turn
 	gone       bool       // taken out, or never in; belongs to the turn
 	keeper     *keeper    // set with the turn taken; guarded by registrar.mu
@@ -85,12 +86,35 @@ func (reg *registration) tell(ctx context.Context, d definition, fresh bool) err
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	token, err := r.agent.register(ctx, d.with(*reg.ready.last.Load()), fresh)
-	if err == nil {
-		reg.token.Store(token)
-		return nil
+	if err := reg.put(ctx, d, fresh); err != nil {
+		return withCause(ctx, err)
 	}
-	return withCause(ctx, err)
+	return nil
+}
+
+// put tells the agent d. The turn is taken.
+//
+// The agent keeps the token and tells the servers of changes with it. What it
+// could not tell with a token that is dead it takes for told, so a new one comes
+// with notes that differ: then the agent tells all there is once more.
+func (reg *registration) put(ctx context.Context, d definition, fresh bool) error {
+	a := &reg.registrar.agent
+	token, err := a.token(ctx)
+	if err != nil {
+		return err
+	}
+	if kept, ok := reg.token.Load().(string); ok && kept != token {
+		reg.tokens++
+	}
+	var notes string
+	if reg.tokens > 0 {
+		notes = fmt.Sprintf("%d tokens before this one", reg.tokens)
+	}
+	if err := a.register(ctx, token, d.with(*reg.ready.last.Load(), notes), fresh); err != nil {
+		return err
+	}
+	reg.token.Store(token)
+	return nil
 }
 
 // keepOld undoes a failed register: the keeper tells the agent again what
