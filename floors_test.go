@@ -18,6 +18,7 @@ var floors = map[string]int{
 	"discovery/consul":       1,
 	"discovery/resolvertest": 1,
 	"balancer":               1,
+	"balancer/policytest":    2,
 	"breaker":                2,
 	"retry":                  2,
 	"tracing":                2,
