@@ -9,7 +9,8 @@
 //	Pick   ─► Picker.Pick ─► Gate.Allow ─► Lease ─► Report ─► Release   on it
 //
 // A [Policy] makes a [Picker] whenever members, weights or readiness change. A
-// Picker only chooses: a policy of your own is a few lines.
+// Picker only chooses: a policy of your own is a few lines. Package
+// balancer/policytest tests whether it keeps the rules.
 //
 // A [Gate] is law: it admits a call or refuses it, and is told the [Outcome] of
 // each call it admitted exactly once. A node whose gate refuses is no candidate.
