@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,9 +19,9 @@ const (
 	stopWithin  = 10 * time.Second
 )
 
-// Agent is a Consul agent in development mode: a server of its own, which
-// keeps its state in memory only, on loopback ports of its own.
-// Its methods are for the test's goroutine.
+// Agent is a Consul agent on loopback ports of its own. One from [Start] is a
+// server in development mode, which keeps its state in memory only, unless
+// [WithState] says otherwise. Its methods are for the test's goroutine.
 type Agent struct {
 	// Addr is where the HTTP API listens, as host:port. It outlives a Restart.
 	Addr string
@@ -36,54 +35,61 @@ type Agent struct {
 	t         testing.TB
 	binary    string
 	dir       string
-	config    string
+	name      string   // of the node
+	mode      []string // arguments that say what kind of agent it is
+	configs   []string
 	token     string
+	wan       bool
 	dns       bool
+	secure    *secure // nil without WithTLS
 	ports     ports
 	transport *http.Transport
 	process   *process // nil while stopped
 }
 
-// Option changes what Start starts.
-type Option func(*Agent)
-
-// WithConfig adds agent configuration, in HCL or (if it begins with a brace) JSON.
-func WithConfig(text string) Option { return func(a *Agent) { a.config = text } }
-
-// WithToken makes Client send an ACL token. The agent is ready only when it
-// accepts the token.
-func WithToken(token string) Option { return func(a *Agent) { a.token = token } }
-
-// WithDNS makes the agent answer DNS at its own Agent.DNS.
-func WithDNS() Option { return func(a *Agent) { a.dns = true } }
-
 // Start starts an agent and returns when it has a leader. It is killed when
 // the test ends.
 func Start(t testing.TB, options ...Option) *Agent {
 	t.Helper()
-	a := &Agent{t: t, binary: binary(t), dir: t.TempDir(), transport: &http.Transport{}}
-	for _, option := range options {
-		option(a)
-	}
-	t.Cleanup(a.cleanup)
+	a := newAgent(t, "consultest", options)
 	var err error
 	for range 3 { // somebody may take a port between its choice and its use
-		if a.ports, err = freePorts(); err != nil {
+		var free []ports
+		if free, err = freePorts(1); err != nil {
 			t.Fatalf("consultest: %v", err)
 		}
-		a.Addr = "127.0.0.1:" + strconv.Itoa(a.ports.http)
-		if a.dns {
-			a.DNS = "127.0.0.1:" + strconv.Itoa(a.ports.dns)
-		}
-		if a.Client, err = a.newClient(); err != nil {
-			t.Fatalf("consultest: %v", err)
-		}
+		a.settle(free[0])
 		if err = a.start(); err == nil {
 			return a
 		}
 	}
 	t.Fatalf("consultest: %v", err)
 	return nil
+}
+
+// newAgent returns an agent that has no ports yet.
+func newAgent(t testing.TB, name string, options []Option) *Agent {
+	t.Helper()
+	a := &Agent{t: t, binary: binary(t), dir: t.TempDir(), name: name, mode: []string{"-dev"}, transport: &http.Transport{}}
+	for _, option := range options {
+		option(a)
+	}
+	t.Cleanup(a.cleanup)
+	return a
+}
+
+// settle gives the agent its ports, and a Client for them.
+func (a *Agent) settle(p ports) {
+	a.t.Helper()
+	a.ports, a.Addr = p, loopback(p.http)
+	if a.dns {
+		a.DNS = loopback(p.dns)
+	}
+	var err error
+	a.Client, err = api.NewClient(&api.Config{Address: a.Addr, Token: a.token, Transport: a.transport})
+	if err != nil {
+		a.t.Fatalf("consultest: %v", err)
+	}
 }
 
 // Stop ends the agent as an operator does. The ports stay its own.
@@ -98,58 +104,106 @@ func (a *Agent) Pause() { a.signal(syscall.SIGSTOP) }
 // Resume ends a Pause.
 func (a *Agent) Resume() { a.signal(syscall.SIGCONT) }
 
+// Running reports whether the agent was started and not ended since.
+func (a *Agent) Running() bool { return a.process != nil }
+
 // Restart kills the agent if it runs and starts it on the same ports, with
-// nothing registered.
+// what it kept on disk: nothing in development mode. It returns when the agent
+// has a leader.
 func (a *Agent) Restart() {
 	a.t.Helper()
+	a.Begin()
+	a.AwaitReady()
+}
+
+// Begin is Restart without the wait.
+func (a *Agent) Begin() {
+	a.t.Helper()
 	a.Kill()
-	if err := a.start(); err != nil {
+	if err := a.begin(); err != nil {
 		a.t.Fatalf("consultest: restart: %v", err)
 	}
 }
 
-func (a *Agent) newClient() (*api.Client, error) {
-	return api.NewClient(&api.Config{Address: a.Addr, Token: a.token, Transport: a.transport})
+// AwaitReady returns when the agent has a leader.
+func (a *Agent) AwaitReady() {
+	a.t.Helper()
+	if err := a.awaitReady(); err != nil {
+		a.t.Fatalf("consultest: %v", err)
+	}
+}
+
+// Wipe kills the agent if it runs, and removes what it kept on disk.
+func (a *Agent) Wipe() {
+	a.t.Helper()
+	a.Kill()
+	if err := os.RemoveAll(a.data()); err != nil {
+		a.t.Fatalf("consultest: %v", err)
+	}
 }
 
 func (a *Agent) start() error {
-	args, err := a.args()
-	if err != nil {
-		return err
-	}
-	if a.process, err = startProcess(a.binary, args, filepath.Join(a.dir, "agent.log")); err != nil {
+	if err := a.begin(); err != nil {
 		return err
 	}
 	if err := a.awaitReady(); err != nil {
 		a.Kill()
-		return fmt.Errorf("the agent did not become ready: %w\n%s", err, a.logTail())
+		return err
 	}
 	return nil
 }
 
-func (a *Agent) args() ([]string, error) {
-	args := []string{
-		"agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", "consultest", "-log-level", "warn",
-		"-http-port", strconv.Itoa(a.ports.http), "-server-port", strconv.Itoa(a.ports.server),
-		"-serf-lan-port", strconv.Itoa(a.ports.serf),
-		"-serf-wan-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port", a.dnsPort(),
+func (a *Agent) begin() error {
+	args, err := a.args()
+	if err != nil {
+		return err
 	}
-	if a.config == "" {
-		return args, nil
-	}
-	name := filepath.Join(a.dir, "extra.hcl")
-	if strings.HasPrefix(strings.TrimSpace(a.config), "{") {
-		name = filepath.Join(a.dir, "extra.json")
-	}
-	return append(args, "-config-file", name), os.WriteFile(name, []byte(a.config), 0o600)
+	a.process, err = startProcess(a.binary, args, filepath.Join(a.dir, "agent.log"))
+	return err
 }
 
-func (a *Agent) dnsPort() string {
-	if !a.dns {
-		return "-1"
+func (a *Agent) args() ([]string, error) {
+	args := append([]string{
+		"agent", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-node", a.name, "-log-level", "warn",
+		"-http-port", strconv.Itoa(a.ports.http), "-server-port", strconv.Itoa(a.ports.server),
+		"-serf-lan-port", strconv.Itoa(a.ports.serf), "-serf-wan-port", strconv.Itoa(a.wanPort()),
+		"-grpc-port=-1", "-grpc-tls-port=-1", "-dns-port", strconv.Itoa(a.dnsPort()),
+	}, a.mode...)
+	configs := a.configs
+	if a.secure != nil {
+		config, err := a.secure.write(a.dir)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "-https-port", strconv.Itoa(a.ports.https))
+		configs = append(configs[:len(configs):len(configs)], config)
 	}
-	return strconv.Itoa(a.ports.dns)
+	for i, text := range configs {
+		name := filepath.Join(a.dir, "extra-"+strconv.Itoa(i)+extension(text))
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+		args = append(args, "-config-file", name)
+	}
+	return args, nil
 }
+
+func (a *Agent) dnsPort() int {
+	if a.dns {
+		return a.ports.dns
+	}
+	return -1
+}
+
+func (a *Agent) wanPort() int {
+	if a.wan {
+		return a.ports.wan
+	}
+	return -1
+}
+
+// data is the directory of an agent that keeps its state.
+func (a *Agent) data() string { return filepath.Join(a.dir, "data") }
 
 // awaitReady polls until the agent has a leader and takes our token.
 func (a *Agent) awaitReady() error {
@@ -162,24 +216,19 @@ func (a *Agent) awaitReady() error {
 		}
 		select {
 		case <-a.process.done:
-			return fmt.Errorf("it ended: %w", a.process.err)
+			return fmt.Errorf("the agent ended: %w\n%s", a.process.err, a.logTail())
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("the agent did not become ready: %w\n%s", err, a.logTail())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
+// ready asks what only a leader answers who has read its log to the end.
 func (a *Agent) ready(ctx context.Context) error {
-	options := (&api.QueryOptions{}).WithContext(ctx)
-	leader, err := a.Client.Status().LeaderWithQueryOptions(options)
-	if err != nil {
-		return err
-	}
-	if leader == "" {
-		return fmt.Errorf("no leader")
-	}
-	if a.token != "" {
+	options := (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx)
+	_, _, err := a.Client.Catalog().Nodes(options)
+	if err == nil && a.token != "" {
 		_, _, err = a.Client.ACL().TokenReadSelf(options)
 	}
 	return err
@@ -210,7 +259,7 @@ func (a *Agent) signal(s os.Signal) {
 func (a *Agent) cleanup() {
 	a.Kill()
 	if a.t.Failed() {
-		a.t.Logf("consultest: the agent's last words:\n%s", a.logTail())
+		a.t.Logf("consultest: the last words of %s:\n%s", a.name, a.logTail())
 	}
 }
 
@@ -221,3 +270,5 @@ func (a *Agent) logTail() string {
 	}
 	return string(data[max(0, len(data)-4096):])
 }
+
+func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
