@@ -51,10 +51,12 @@ func TestFollow(t *testing.T) {
 // onBothBackends runs a test against an agent that serves waiting queries from
 // a stream, as is the default, and against one that passes them to a server.
 func onBothBackends(t *testing.T, test func(*testing.T, *consultest.Agent)) {
-	for name, config := range map[string]string{"streaming": "", "blocking": "use_streaming_backend = false"} {
+	for name, config := range backends {
 		t.Run(name, func(t *testing.T) { test(t, consultest.Start(t, consultest.WithConfig(config))) })
 	}
 }
+
+var backends = map[string]string{"streaming": "", "blocking": "use_streaming_backend = false"}
 
 func testFollow(t *testing.T, agent *consultest.Agent) {
 	resolver := newResolver(t, consul.Config{Address: agent.Addr})

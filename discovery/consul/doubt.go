@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 )
@@ -16,10 +17,32 @@ var ErrDenied = errors.New("the empty answer may come of a missing ACL right (se
 var (
 	errNoIndex  = errors.New("the empty answer bears no X-Consul-Index")
 	errNoLeader = errors.New("the empty answer comes from a server that knows no leader")
+	errLost     = errors.New("the empty answer is older than what is known: the registry lost its state")
 )
 
-// doubt returns why an empty answer to a query that did not wait is not to be
-// obeyed, or nil.
+// lostFor is how long an empty registry is not believed to be empty by
+// anybody's wish if its index fell. Whoever it lost registers again meanwhile.
+const lostFor = 30 * time.Second
+
+// doubt returns why the leader's empty answer is not to be obeyed, or nil.
+func (w *watch) doubt(ctx context.Context, a answer) error {
+	if err := w.resolver.doubt(ctx, w.target, a); err != nil {
+		return err
+	}
+	if w.last == nil || len(w.last.Endpoints) == 0 || w.lost.IsZero() && a.index >= w.known {
+		return nil
+	}
+	if w.lost.IsZero() {
+		w.lost = time.Now()
+	}
+	if time.Since(w.lost) < lostFor {
+		return errLost
+	}
+	return nil
+}
+
+// doubt returns why an empty answer is not proof that there are no entries, or
+// nil.
 //
 // Consul marks what it filtered, but not for the anonymous token, and never on
 // the streams behind waiting queries. So where the default policy is to deny, an

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/fairlead-go/fairlead/discovery/consul"
 )
 
@@ -57,9 +59,15 @@ func block(r *http.Request) { <-r.Context().Done() }
 
 func waits(r *http.Request) bool { return r.URL.Query().Has("index") }
 
-// TestFaults begins each watch with an answer that cannot be used: an error,
-// then a query without an index, whose answer counts.
-func TestFaults(t *testing.T) {
+func asksLeader(r *http.Request) bool { return r.URL.Query().Has("consistent") }
+
+// fault is an answer that cannot be used.
+type fault struct {
+	name   string
+	answer func(http.ResponseWriter)
+}
+
+func faults() []fault {
 	status := func(code int) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) {
 			w.Header().Set("X-Consul-Index", "99999")
@@ -70,10 +78,7 @@ func TestFaults(t *testing.T) {
 	body := func(s string) func(http.ResponseWriter) {
 		return func(w http.ResponseWriter) { say(w, "7", s) }
 	}
-	for _, test := range []struct {
-		name  string
-		fault func(http.ResponseWriter)
-	}{
+	return []fault{
 		{"429", status(http.StatusTooManyRequests)},
 		{"500", status(http.StatusInternalServerError)},
 		{"redirect", func(w http.ResponseWriter) {
@@ -115,12 +120,19 @@ func TestFaults(t *testing.T) {
 			w.Header().Set("X-Consul-Query-Backend", "blocking-query")
 			_, _ = io.WriteString(w, "[]")
 		}},
-	} {
+	}
+}
+
+// TestFaults begins each watch with answers that cannot be used: an error,
+// then a query without an index, whose answer counts. An empty answer is put
+// to the leader first, so there are two.
+func TestFaults(t *testing.T) {
+	for _, test := range faults() {
 		t.Run(test.name, func(t *testing.T) {
 			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
 				switch {
-				case n == 1:
-					test.fault(w)
+				case n == 1 || n == 2 && asksLeader(r):
+					test.answer(w)
 				case waits(r):
 					block(r)
 				default:
@@ -160,34 +172,40 @@ func TestFirstRetries(t *testing.T) {
 	}
 }
 
-// TestIndex checks what a waiting query's answer is worth, by its index.
+// TestIndex checks what a waiting query's answer is worth, by its index. The
+// answer that settles it has a low index, so it must be the leader's.
 func TestIndex(t *testing.T) {
 	const old = `[]`
 	two := strings.Replace(one, "10.0.0.1", "10.0.0.2", 1)
 	for _, test := range []struct {
 		name, index string
+		want        []string // queries
 	}{
-		{"backwards", "5"},
-		{"zero", "0"},
-		{"missing", ""},
-		{"negative", "-3"},
-		{"no number", "x"},
-		{"early and unchanged", "10"},
-		{"empty and not yet confirmed", "11"},
+		{"backwards", "5", []string{"", "10", "", "leader", "4"}},
+		{"zero", "0", []string{"", "10", "", "leader", "4"}},
+		{"missing", "", []string{"", "10", "", "leader", "4"}},
+		{"negative", "-3", []string{"", "10", "", "leader", "4"}},
+		{"no number", "x", []string{"", "10", "", "leader", "4"}},
+		{"early and unchanged", "10", []string{"", "10", "", "leader", "4"}},
+		{"empty and not yet confirmed", "11", []string{"", "10", "leader", "4"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var asked sync.Map
+			asked := make(chan string, 100)
 			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
-				asked.Store(n, r.URL.Query().Get("index"))
-				switch n {
-				case 1:
+				if asksLeader(r) {
+					asked <- "leader"
+				} else {
+					asked <- r.URL.Query().Get("index")
+				}
+				switch {
+				case n == 1:
 					say(w, "10", one)
-				case 2:
+				case n == 2:
 					say(w, test.index, old)
-				case 3:
-					say(w, "4", two)
-				default:
+				case waits(r):
 					block(r)
+				default:
+					say(w, "4", two)
 				}
 			})
 			f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
@@ -198,11 +216,115 @@ func TestIndex(t *testing.T) {
 				t.Fatalf("got %+v, %v, want what the query without an index says", e.Snapshot, e.err)
 			}
 			f.quiet(100 * time.Millisecond)
-			for n, want := range map[int64]string{1: "", 2: "10", 3: "", 4: "4"} {
-				if got, _ := asked.Load(n); got != want {
-					t.Errorf("query %d asked with index %q, want %q", n, got, want)
+			var got []string
+			for range len(asked) {
+				got = append(got, <-asked)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("queries (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestIgnorantServer has stale reads answered by a server that has just come
+// back: what it says is not obeyed, what the leader says is.
+func TestIgnorantServer(t *testing.T) {
+	two := strings.Replace(one, "10.0.0.1", "10.0.0.2", 1)
+	for _, test := range []struct {
+		name   string
+		stale  string
+		leader func(http.ResponseWriter)
+		want   func(event) bool
+	}{
+		{"empty", "[]", func(w http.ResponseWriter) { say(w, "12", two) }, func(e event) bool { return e.has("10.0.0.2:80") }},
+		{"old", two, func(w http.ResponseWriter) { say(w, "12", "[]") }, func(e event) bool { return e.has() }},
+		{"empty and no leader", "[]", func(w http.ResponseWriter) { w.WriteHeader(500) }, isError},
+		{"old and no leader", two, func(w http.ResponseWriter) { w.WriteHeader(500) }, isError},
+		{"empty and restored", "[]", func(w http.ResponseWriter) { say(w, "3", two) }, func(e event) bool { return e.has("10.0.0.2:80") }},
+		{"lost", "[]", func(w http.ResponseWriter) { say(w, "3", "[]") }, isError},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+				switch {
+				case n == 1:
+					say(w, "10", one)
+				case n == 2:
+					w.WriteHeader(500)
+				case waits(r):
+					block(r)
+				case asksLeader(r):
+					test.leader(w)
+				default:
+					say(w, "2", test.stale)
+				}
+			})
+			f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
+			if e := f.next("first"); !e.has("10.0.0.1:80") {
+				t.Fatalf("got %+v, %v", e.Snapshot, e.err)
+			}
+			f.next("the error")
+			for range 2 {
+				e := f.next("verdict")
+				if !test.want(e) {
+					t.Fatalf("got %+v, %v", e.Snapshot, e.err)
+				}
+				if e.err == nil || test.name == "lost" {
+					f.quiet(100 * time.Millisecond)
+					break
 				}
 			}
+		})
+	}
+}
+
+// TestFailedRefresh checks that a failing look beside a waiting query is an
+// error and no more: the waiting query goes on and its news is taken.
+func TestFailedRefresh(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		serve func(w http.ResponseWriter, r *http.Request) // what Refresh asks
+		error bool
+	}{
+		{"429", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, true},
+		{"hangs", func(_ http.ResponseWriter, r *http.Request) { block(r) }, false},
+		{"empty, then 429", func(w http.ResponseWriter, r *http.Request) {
+			if asksLeader(r) {
+				w.WriteHeader(429)
+			}
+			say(w, "10", "[]")
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			news := make(chan struct{})
+			var waiting atomic.Int64
+			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+				switch {
+				case n == 1:
+					say(w, "10", one)
+				case !waits(r):
+					test.serve(w, r)
+				case waiting.Add(1) == 1:
+					<-news
+					say(w, "11", strings.Replace(one, "10.0.0.1", "10.0.0.2", 1))
+				default:
+					block(r)
+				}
+			})
+			resolver := newResolver(t, consul.Config{Address: agent.addr})
+			f := follow(t, resolver, "users")
+			f.next("first")
+			refreshFor(1500*time.Millisecond, []*consul.Resolver{resolver})
+			if test.error {
+				if e := f.next("error"); e.err == nil {
+					t.Fatalf("got %+v, want an error", e.Snapshot)
+				}
+			}
+			if n := waiting.Load(); n != 1 {
+				t.Errorf("%d waiting queries, want 1", n)
+			}
+			close(news)
+			f.right(soon, "10.0.0.2:80")
 		})
 	}
 }

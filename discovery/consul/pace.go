@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 )
 
@@ -27,6 +26,23 @@ type pace struct {
 // wait blocks until the next query may start, or ctx ends.
 func (p *pace) wait(ctx context.Context) error {
 	now := time.Now()
+	start := p.start(now)
+	p.count(start)
+	return sleep(ctx, start.Sub(now))
+}
+
+// free reports whether a query may start now, and counts it if so.
+func (p *pace) free() bool {
+	now := time.Now()
+	if p.start(now).After(now) {
+		return false
+	}
+	p.count(now)
+	return true
+}
+
+// start is when the next query may start.
+func (p *pace) start(now time.Time) time.Time {
 	start := now
 	if t := p.full.Add(-(paceBurst - 1) * paceEvery); t.After(start) {
 		start = t
@@ -34,11 +50,14 @@ func (p *pace) wait(ctx context.Context) error {
 	if p.earliest.After(start) {
 		start = p.earliest
 	}
+	return start
+}
+
+func (p *pace) count(start time.Time) {
 	if p.full.Before(start) {
 		p.full = start
 	}
 	p.full = p.full.Add(paceEvery)
-	return sleep(ctx, start.Sub(now))
 }
 
 // arrived is told the size of each answer.
@@ -50,22 +69,6 @@ func (p *pace) arrived(size int) {
 
 // refund is called when a query brought news.
 func (p *pace) refund() { p.full = p.full.Add(-paceRefund) }
-
-const (
-	backoffBase = 25 * time.Millisecond
-	backoffMax  = 30 * time.Second
-)
-
-// backoff returns how long to rest after so many failures in a row (from 1):
-// exponential with full jitter, so that a fleet does not come back in step
-// (AWS Architecture Blog, "Exponential Backoff And Jitter").
-func backoff(failures int) time.Duration {
-	ceiling := backoffMax
-	if failures <= 10 {
-		ceiling = min(backoffMax, backoffBase<<failures)
-	}
-	return rand.N(ceiling)
-}
 
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {

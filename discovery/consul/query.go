@@ -9,9 +9,16 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
+// question is what one query asks.
+type question struct {
+	index  uint64 // wait until Consul's has passed it; 0: do not wait
+	leader bool   // only the leader may answer, and only while it is sure that it is
+}
+
 // answer is what Consul said to one query with status 200.
 type answer struct {
-	asked   uint64        // the index the query gave; 0: it did not wait
+	asked   uint64        // the question's index
+	leader  bool          // the leader's own
 	wait    time.Duration // how long it was told to wait
 	elapsed time.Duration // how long it took
 	token   bool          // it sent a token of ours
@@ -29,11 +36,10 @@ func (a answer) unreliable(known uint64) bool {
 	return a.asked > 0 && (a.index < max(a.asked, known) || a.index == a.asked && a.elapsed < a.wait)
 }
 
-// query asks once. An index of 0 asks for an answer at once, any other for one
-// when Consul's index has passed it.
-func (r *Resolver) query(ctx context.Context, t target, index uint64) (answer, error) {
-	a := answer{asked: index}
-	if index > 0 {
+// query asks once.
+func (r *Resolver) query(ctx context.Context, t target, q question) (answer, error) {
+	a := answer{asked: q.index, leader: q.leader}
+	if q.index > 0 {
 		// Of our own choice, since all waits that began together would end together.
 		a.wait = r.config.wait()*3/4 + rand.N(r.config.wait()/4)
 	}
@@ -45,6 +51,7 @@ func (r *Resolver) query(ctx context.Context, t target, index uint64) (answer, e
 		return answer{}, err
 	}
 	options.WaitIndex, options.WaitTime = a.asked, a.wait
+	options.AllowStale, options.RequireConsistent = !q.leader, q.leader
 	a.token = options.Token != ""
 
 	began := time.Now()
@@ -56,8 +63,8 @@ func (r *Resolver) query(ctx context.Context, t target, index uint64) (answer, e
 	return a, nil
 }
 
-// options are those of every query. Stale reads go on while the servers have
-// no leader, and spread over all of them.
+// options are those of every query. Stale reads, which are the rule, go on
+// while the servers have no leader, and spread over all of them.
 func (r *Resolver) options(ctx context.Context, t target) (*api.QueryOptions, error) {
 	token, err := r.token(ctx)
 	if err != nil {
@@ -71,7 +78,7 @@ func (r *Resolver) options(ctx context.Context, t target) (*api.QueryOptions, er
 	return options.WithContext(ctx), nil
 }
 
-// flight is a waiting query under way.
+// flight is a query under way. A nil one has landed, and never ends.
 type flight struct {
 	asked  uint64
 	cancel context.CancelFunc
@@ -80,21 +87,32 @@ type flight struct {
 	err    error
 }
 
-// fly starts a waiting query. Its land must be called.
-func (r *Resolver) fly(ctx context.Context, t target, index uint64) *flight {
+// fly starts a query. Its land must be called unless it has ended.
+func (r *Resolver) fly(ctx context.Context, t target, q question) *flight {
 	ctx, cancel := context.WithCancel(ctx)
-	f := &flight{asked: index, cancel: cancel, done: make(chan struct{})}
+	f := &flight{asked: q.index, cancel: cancel, done: make(chan struct{})}
 	go func() {
+		defer cancel()
 		defer close(f.done)
-		f.answer, f.err = r.query(ctx, t, index)
+		f.answer, f.err = r.query(ctx, t, q)
 	}()
 	return f
 }
 
 // land ends the query and waits until it has.
 func (f *flight) land() {
-	f.cancel()
-	<-f.done
+	if f != nil {
+		f.cancel()
+		<-f.done
+	}
+}
+
+// ended is closed when answer and err stand.
+func (f *flight) ended() <-chan struct{} {
+	if f == nil {
+		return nil
+	}
+	return f.done
 }
 
 func (f *flight) landed() bool {

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -18,14 +19,18 @@ type watch struct {
 	target   target
 	wake     <-chan struct{}
 	pace     pace
+	failures failures
 	warner   warner
 
-	index    uint64              // from which to wait for news; 0: ask without waiting
-	flight   *flight             // the waiting query under way, or nil
-	looked   time.Time           // when the last query that did not wait began
-	failures int                 // in a row
-	last     *discovery.Snapshot // what was yielded last, or nil
-	seen     bool                // the service has had entries
+	index   uint64              // from which to wait for news; 0: ask without waiting
+	known   uint64              // of the last answer obeyed; it outlives faults
+	confirm bool                // the next query that does not wait is the leader's to answer
+	flight  *flight             // the waiting query under way, or nil
+	glance  *flight             // one beside it that does not wait, or nil
+	looked  time.Time           // when the last query that did not wait began
+	lost    time.Time           // since when the registry seems to have lost its state, or zero
+	last    *discovery.Snapshot // what was yielded last, or nil
+	seen    bool                // the service has had entries
 }
 
 func newWatch(r *Resolver, t target, wake <-chan struct{}) *watch {
@@ -46,7 +51,7 @@ func (w *watch) run(ctx context.Context, yield func(discovery.Snapshot, error) b
 			if !yield(discovery.Snapshot{}, failure(w.target, err)) {
 				return
 			}
-			w.rest(ctx)
+			w.rest(ctx, err)
 			continue
 		}
 		if w.news(s) && !yield(*s, nil) {
@@ -63,13 +68,36 @@ func (w *watch) next(ctx context.Context) (*discovery.Snapshot, error) {
 	if err == nil {
 		s, err = w.judge(ctx, a)
 	}
-	if err != nil || s == nil {
+	switch {
+	case err == nil && s != nil:
+		w.obey(a)
+	case errors.Is(err, errLost):
+		w.await(a.index)
+	case err != nil && w.flight != nil:
+		// What failed was beside the waiting query, which goes on.
+		w.index = w.flight.asked
+	default:
 		// An index that outlives a fault can hide what happened meanwhile.
 		w.index = 0
-		return nil, err
 	}
-	w.index, w.failures = a.index, 0
-	return s, nil
+	return s, err
+}
+
+// obey takes a for the truth.
+func (w *watch) obey(a answer) {
+	w.await(a.index)
+	w.known = a.index
+	w.seen = w.seen || a.entries.total > 0
+	w.failures, w.lost = failures{}, time.Time{}
+	w.warner.warn(a.entries.problems)
+}
+
+// await makes index the one from which to wait for news.
+func (w *watch) await(index uint64) {
+	w.index = index
+	if w.flight != nil && w.flight.asked > index {
+		w.drop() // it waits for an index that may never come
+	}
 }
 
 // ask returns the answer to the waiting query, or to one that does not wait
@@ -83,7 +111,7 @@ func (w *watch) ask(ctx context.Context) (answer, error) {
 		if err := w.pace.wait(ctx); err != nil {
 			return answer{}, err
 		}
-		w.flight = w.resolver.fly(ctx, w.target, w.index)
+		w.flight = w.resolver.fly(ctx, w.target, question{index: w.index})
 	}
 	for {
 		select {
@@ -92,9 +120,15 @@ func (w *watch) ask(ctx context.Context) (answer, error) {
 			w.drop()
 			w.pace.arrived(a.entries.size)
 			return a, err
+		case <-w.glance.ended():
+			a, err := w.glance.answer, w.glance.err
+			w.glance = nil
+			w.pace.arrived(a.entries.size)
+			return a, err
 		case <-w.wake:
-			if time.Since(w.looked) >= refreshEvery {
-				return w.look(ctx)
+			if w.mayRefresh() && w.pace.free() {
+				w.looked = time.Now()
+				w.glance = w.resolver.fly(ctx, w.target, question{})
 			}
 		}
 	}
@@ -108,41 +142,39 @@ func (w *watch) look(ctx context.Context) (answer, error) {
 	if err := w.pace.wait(ctx); err != nil {
 		return answer{}, err
 	}
-	w.looked = time.Now()
-	a, err := w.resolver.query(ctx, w.target, 0)
-	if err != nil {
-		return answer{}, err
-	}
+	q := question{leader: w.confirm}
+	w.looked, w.confirm = time.Now(), false
+	a, err := w.resolver.query(ctx, w.target, q)
 	w.pace.arrived(a.entries.size)
-	if w.flight != nil && w.flight.asked > a.index {
-		w.drop() // it waits for an index that may never come
-	}
-	return a, nil
+	return a, err
 }
+
+func (w *watch) mayRefresh() bool { return w.glance == nil && time.Since(w.looked) >= refreshEvery }
 
 // judge returns the snapshot that a stands for, nil if a query that does not
 // wait must confirm it, or an error if it is not to be obeyed.
+//
+// Any server answers a query of ours, also one that has just come back and
+// knows but what is on its disk. So what could be its ignorance, an empty answer
+// or one older than what is known, is the leader's to confirm.
 func (w *watch) judge(ctx context.Context, a answer) (*discovery.Snapshot, error) {
 	if a.unreliable(w.index) {
 		return nil, nil
 	}
-	s := w.snapshot(a.entries)
-	if a.entries.total > 0 || w.last != nil && equal(*w.last, s) {
+	s := discovery.Snapshot{Endpoints: a.entries.endpoints, Unknown: !w.seen && a.entries.total == 0}
+	switch {
+	case w.last != nil && equal(*w.last, s):
+		return &s, nil
+	case !a.leader && (a.entries.total == 0 || a.asked == 0 && a.index < w.known):
+		w.confirm = true
+		return nil, nil
+	case a.entries.total > 0:
 		return &s, nil
 	}
-	if a.asked > 0 {
-		return nil, nil
-	}
-	if err := w.resolver.doubt(ctx, w.target, a); err != nil {
+	if err := w.doubt(ctx, a); err != nil {
 		return nil, err
 	}
 	return &s, nil
-}
-
-func (w *watch) snapshot(found entries) discovery.Snapshot {
-	w.warner.warn(found.problems)
-	w.seen = w.seen || found.total > 0
-	return discovery.Snapshot{Endpoints: found.endpoints, Unknown: !w.seen}
 }
 
 // news reports whether s says other than the last snapshot yielded, and
@@ -161,10 +193,13 @@ func equal(a, b discovery.Snapshot) bool {
 	return a.Unknown == b.Unknown && slices.EqualFunc(a.Endpoints, b.Endpoints, discovery.Endpoint.Equal)
 }
 
-// rest waits after a failure; Refresh shortens it.
-func (w *watch) rest(ctx context.Context) {
-	w.failures++
-	timer := time.NewTimer(backoff(w.failures))
+// rest waits after a failure; Refresh shortens it. There is no need to while a
+// waiting query goes on, or may begin.
+func (w *watch) rest(ctx context.Context, err error) {
+	if w.index > 0 {
+		return
+	}
+	timer := time.NewTimer(w.failures.backoff(err))
 	defer timer.Stop()
 	for {
 		select {
@@ -173,17 +208,16 @@ func (w *watch) rest(ctx context.Context) {
 		case <-timer.C:
 			return
 		case <-w.wake:
-			if time.Since(w.looked) >= refreshEvery {
+			if w.mayRefresh() {
 				return
 			}
 		}
 	}
 }
 
-// drop ends the waiting query, if there is one.
+// drop ends the queries under way, if there are any.
 func (w *watch) drop() {
-	if w.flight != nil {
-		w.flight.land()
-		w.flight = nil
-	}
+	w.flight.land()
+	w.glance.land()
+	w.flight, w.glance = nil, nil
 }
