@@ -2,6 +2,7 @@ package consul_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -76,7 +77,7 @@ func (f *follower) until(what string, ok func(event) bool) event {
 			if ok(e) {
 				return e
 			}
-			f.t.Logf("waiting for %s: passed over %+v, %v", what, e.Snapshot, e.err)
+			f.t.Logf("waiting for %s: passed over %v", what, e)
 		case <-deadline:
 			f.t.Fatalf("no %s within %v", what, patience)
 		}
@@ -91,6 +92,17 @@ func (f *follower) quiet(d time.Duration) {
 		f.t.Errorf("unwanted event: %+v, %v", e.Snapshot, e.err)
 	case <-time.After(d):
 	}
+}
+
+// String is short also where the set or the error is not.
+func (e event) String() string {
+	if e.err != nil {
+		return fmt.Sprintf("%.300s", e.err.Error())
+	}
+	if n := len(e.Endpoints); n > 3 {
+		return fmt.Sprintf("%d endpoints", n)
+	}
+	return fmt.Sprintf("%+v", e.Snapshot)
 }
 
 func (e event) has(addrs ...string) bool {

@@ -69,6 +69,7 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 			yield(discovery.Snapshot{}, ErrClosed)
 			return
 		}
+		defer r.leave()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(r.closed, cancel)()
@@ -86,6 +87,13 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 	}
 }
 
+// leave closes the connections that were still in use when Close was called.
+func (r *Resolver) leave() {
+	if r.closed.Err() != nil {
+		r.transport.CloseIdleConnections()
+	}
+}
+
 // Refresh makes the watches of service look again at once, without waiting for
 // Consul to tell of a change. It never blocks, and is ignored by a watch that
 // looked less than a second ago.
@@ -96,8 +104,8 @@ func (r *Resolver) Refresh(service string) {
 }
 
 // Close ends all watches and closes the connections to the agent. It does not
-// wait for the loops that range over the watches, which end within a second.
-// It never fails, and may be called twice.
+// wait for the loops that range over the watches, which end within a second and
+// close the last of the connections. It never fails, and may be called twice.
 func (r *Resolver) Close() error {
 	r.close()
 	r.transport.CloseIdleConnections()

@@ -14,6 +14,7 @@ import (
 func TestCluster(t *testing.T) {
 	for name, config := range backends {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			testCluster(t, consultest.StartCluster(t, consultest.WithConfig(config)))
 		})
 	}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package consul_test
+
+const slowdown = 1
