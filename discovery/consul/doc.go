@@ -118,8 +118,13 @@
 // A watch asks at most 10 times at once and then once a second, where a query
 // that brings a change counts a fifth, and at most once a second where an answer
 // is larger than 1 MiB. After an error it rests a
-// random time of up to 50 ms, doubling to 30 s. An answer may have 64 MiB and
-// 100,000 entries.
+// random time of up to 50 ms, doubling to 30 s, or to 1.6 s where nobody takes
+// the connection. An answer may have 64 MiB and 100,000 entries.
+//
+// Any server may answer, also one that lags behind. What could be its ignorance
+// (no entries, or others than are known and an older index) is asked of the
+// leader before it is believed. Where the registry itself has lost its state,
+// its empty answer is an error for 30 s, in which its services register again.
 //
 // Over plain HTTP each watch holds one connection, and an agent takes 200 from
 // one address unless its limits.http_max_conns_per_client says otherwise; over

@@ -17,6 +17,12 @@ const (
 	maxError  = 16 << 10 // bytes of any other answer
 )
 
+// idleTimeout is short, since over plain HTTP each waiting query holds a
+// connection, and net/http makes more than are needed where many begin at
+// once (it dials for each, and then gives it whichever is free first). An agent
+// counts those too.
+const idleTimeout = 5 * time.Second
+
 var errTooLarge = errors.New("the answer is larger than 64 MiB")
 
 // placeholder stands where consul/api wants a token. Without one it would read
@@ -62,7 +68,7 @@ func newTransport(c Config, conf *api.Config) (*http.Transport, error) {
 		TLSHandshakeTimeout:   5 * time.Second,
 		ForceAttemptHTTP2:     true, // hundreds of watches then share a few connections
 		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
+		IdleConnTimeout:       idleTimeout,
 		ExpectContinueTimeout: time.Second,
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}

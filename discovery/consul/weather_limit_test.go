@@ -129,12 +129,12 @@ func TestRateLimit(t *testing.T) {
 	}
 	refused := 0
 	for _, f := range followers {
-		f.until("the set", func(e event) bool {
-			if e.err != nil {
-				refused++
+		for e := f.next("event"); !e.has("10.0.0.1:80"); e = f.next("event") {
+			if e.err == nil {
+				t.Fatalf("got %v, want the set or an error", e)
 			}
-			return e.has("10.0.0.1:80")
-		})
+			refused++
+		}
 	}
 	if refused == 0 {
 		t.Error("no query was refused")
