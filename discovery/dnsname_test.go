@@ -26,8 +26,8 @@ func undialled() (*net.Resolver, chan struct{}) {
 	}}, dialled
 }
 
-// first returns what a watch yields first.
-func first(t testing.TB, r discovery.Resolver, service string) (discovery.Snapshot, error) {
+// firstOf returns what a watch yields first.
+func firstOf(t testing.TB, r discovery.Resolver, service string) (discovery.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), dnsPatience)
 	defer cancel()
 	for s, err := range r.Watch(ctx, service) {
@@ -95,7 +95,7 @@ func TestDNSNames(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var dialled chan struct{}
 			test.config.Resolver, dialled = undialled()
-			s, err := first(t, discovery.DNS(test.config), test.service)
+			s, err := firstOf(t, discovery.DNS(test.config), test.service)
 			switch {
 			case (len(dialled) > 0) != test.asked:
 				t.Fatalf("asked %d times, want asked %v (%v)", len(dialled), test.asked, err)
@@ -165,7 +165,7 @@ func TestDNSValidate(t *testing.T) {
 					t.Errorf("error %q does not say %q", err, want)
 				}
 			}
-			if s, watched := first(t, r, "10.0.0.1:80"); !s.Unknown || watched == nil || watched.Error() != err.Error() {
+			if s, watched := firstOf(t, r, "10.0.0.1:80"); !s.Unknown || watched == nil || watched.Error() != err.Error() {
 				t.Errorf("Watch yields %+v, %v, want %v", s, watched, err)
 			}
 		})
@@ -183,7 +183,7 @@ func FuzzDNSName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, service, pattern string, srv bool) {
 		resolver, dialled := undialled()
 		r := discovery.DNS(discovery.DNSConfig{Name: pattern, SRV: srv, Port: 80, Network: "ip4", Resolver: resolver})
-		s, err := first(t, r, service)
+		s, err := firstOf(t, r, service)
 		switch {
 		case err == nil:
 			if len(s.Endpoints) == 0 || s.Endpoints[0].Validate() != nil { // an address, or a name of /etc/hosts

@@ -36,7 +36,7 @@ func TestContract(t *testing.T) {
 				failing.Store(fail)
 				return nil
 			},
-			Same:  same,
+			Same: same,
 			Close: func() error {
 				defer disconnect()
 				return errors.Join(resolver.Close(), source.registrar.Close())

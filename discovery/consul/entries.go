@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -24,14 +25,14 @@ type entries struct {
 	size      int                  // bytes of JSON
 }
 
-// UnmarshalJSON decodes one element after the other into the same entry, so
-// that a large answer costs what its endpoints need. A malformed element is
+// decode reads a JSON array, one element after the other into the same entry,
+// so that a large answer costs what its endpoints need. A malformed element is
 // skipped; what is no list of elements at all is an error.
-func (in *entries) UnmarshalJSON(data []byte) error {
+func (in *entries) decode(data []byte) error {
 	*in = entries{size: len(data)}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
-		return fmt.Errorf("the answer is %.20q…, want a JSON array of entries", data)
+		return notArray(start, err)
 	}
 	var e entry
 	for decoder.More() {
@@ -44,17 +45,32 @@ func (in *entries) UnmarshalJSON(data []byte) error {
 		}
 	}
 	if _, err := decoder.Token(); err != nil {
-		return err
+		return whole(err)
 	}
 	in.merge()
 	return nil
+}
+
+func notArray(start json.Token, err error) error {
+	if err != nil {
+		return whole(err)
+	}
+	return fmt.Errorf("the answer begins with %.20q, want a JSON array of entries", fmt.Sprint(start))
+}
+
+// whole makes an early end the error that it is.
+func whole(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // add takes one element in. It returns only errors that end the decoding.
 func (in *entries) add(e *entry, err error) error {
 	var wrongType *json.UnmarshalTypeError
 	if err != nil && !errors.As(err, &wrongType) {
-		return err
+		return whole(err)
 	}
 	var endpoint *discovery.Endpoint
 	if err == nil {

@@ -2,7 +2,6 @@ package consul
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/hashicorp/consul/api"
 
@@ -12,7 +11,7 @@ import (
 // Decode decodes one answer of the health endpoint.
 func Decode(data []byte) (endpoints []discovery.Endpoint, problems []string, err error) {
 	var in entries
-	err = json.Unmarshal(data, &in)
+	err = in.decode(data)
 	return in.endpoints, in.problems, err
 }
 

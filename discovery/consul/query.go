@@ -55,7 +55,7 @@ func (r *Resolver) query(ctx context.Context, t target, q question) (answer, err
 	a.token = options.Token != ""
 
 	began := time.Now()
-	meta, err := r.client.Raw().Query("/v1/health/service/"+t.service, &a.entries, options)
+	meta, err := r.client.Raw().Query("/v1/health/service/"+t.service, new(struct{}), options.WithContext(decodeInto(ctx, &a.entries)))
 	if err != nil {
 		return answer{}, err
 	}

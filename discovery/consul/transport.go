@@ -87,6 +87,14 @@ func newTransport(c Config, conf *api.Config) (*http.Transport, error) {
 	return t, err
 }
 
+// decodeInto makes the carrier decode a query's answer into e. consul/api would
+// scan all of it twice before.
+func decodeInto(ctx context.Context, e *entries) context.Context {
+	return context.WithValue(ctx, entriesKey{}, e)
+}
+
+type entriesKey struct{}
+
 // carrier sends consul/api's requests, and bounds what comes back.
 type carrier struct{ transport *http.Transport }
 
@@ -99,15 +107,36 @@ func (c carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode == http.StatusOK {
-		resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
-	} else {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, maxError), resp.Body}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body = body{io.LimitReader(resp.Body, maxError), resp.Body}
+		return resp, nil
+	}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
+	if e, ok := req.Context().Value(entriesKey{}).(*entries); ok {
+		if err := decode(resp, e); err != nil {
+			return nil, err
+		}
 	}
 	return resp, nil
+}
+
+// decode moves the answer into e and leaves an empty object in its place.
+//
+// It reads all of it first: a json.Decoder takes quadratic time over white
+// space that comes in small pieces.
+func decode(resp *http.Response, e *entries) error {
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	resp.Body = body{strings.NewReader("{}"), http.NoBody}
+	return e.decode(data)
+}
+
+type body struct {
+	io.Reader
+	io.Closer
 }
 
 // boundedBody fails where more than left bytes come.

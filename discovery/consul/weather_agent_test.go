@@ -47,10 +47,10 @@ func testKilledAgent(t *testing.T, agent *consultest.Agent) {
 	f.right(soon, "10.0.0.1:81")
 }
 
-// TestForgetfulAgent kills an agent that keeps nothing: its empty answers are
+// TestAgentComesBackEmpty kills an agent that keeps nothing: its empty answers are
 // errors for 30 s, and within 2 s after the instances have registered again
 // they are the set.
-func TestForgetfulAgent(t *testing.T) {
+func TestAgentComesBackEmpty(t *testing.T) {
 	onBothBackends(t, func(t *testing.T, agent *consultest.Agent) {
 		for i := range 20 { // so that the new agent's indexes stay below
 			enlist(t, agent, "u1", 80+i)
