@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 
 	"github.com/hashicorp/consul/api"
 
@@ -18,12 +17,12 @@ var ErrClosed = errors.New("consul: the resolver is closed")
 // Resolver watches services through a Consul agent. Make one with [New].
 // All methods are safe for concurrent use.
 type Resolver struct {
-	config    Config
-	filter    string
-	client    *api.Client
-	transport *http.Transport
-	token     tokenSource
-	wakers    wakers
+	config Config
+	filter string
+	client *api.Client
+	conns  *conns
+	token  tokenSource
+	wakers wakers
 
 	closed context.Context // ends when the Resolver is closed
 	close  context.CancelFunc
@@ -40,11 +39,12 @@ func New(config Config) (*Resolver, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	client, transport, token, err := newClient(config)
+	conns := new(conns)
+	client, token, err := newClient(config, conns)
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
-	r := &Resolver{config: config, filter: config.filter(), client: client, transport: transport, token: token}
+	r := &Resolver{config: config, filter: config.filter(), client: client, conns: conns, token: token}
 	r.closed, r.close = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -69,7 +69,6 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 			yield(discovery.Snapshot{}, ErrClosed)
 			return
 		}
-		defer r.leave()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(r.closed, cancel)()
@@ -87,13 +86,6 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 	}
 }
 
-// leave closes the connections that were still in use when Close was called.
-func (r *Resolver) leave() {
-	if r.closed.Err() != nil {
-		r.transport.CloseIdleConnections()
-	}
-}
-
 // Refresh makes the watches of service look again at once, without waiting for
 // Consul to tell of a change. It never blocks, and is ignored by a watch that
 // looked less than a second ago.
@@ -104,10 +96,10 @@ func (r *Resolver) Refresh(service string) {
 }
 
 // Close ends all watches and closes the connections to the agent. It does not
-// wait for the loops that range over the watches, which end within a second and
-// close the last of the connections. It never fails, and may be called twice.
+// wait for the loops that range over the watches, which end within a second.
+// It never fails, and may be called twice.
 func (r *Resolver) Close() error {
 	r.close()
-	r.transport.CloseIdleConnections()
+	r.conns.close()
 	return nil
 }

@@ -31,7 +31,7 @@ const placeholder = "-"
 
 // newClient makes the client of a Resolver. It does no network I/O, but reads
 // the TLS files that CONSUL_* names.
-func newClient(c Config) (*api.Client, *http.Transport, tokenSource, error) {
+func newClient(c Config, conns *conns) (*api.Client, tokenSource, error) {
 	conf := api.DefaultConfig()
 	if c.Address != "" {
 		conf.Address = c.Address
@@ -45,9 +45,9 @@ func newClient(c Config) (*api.Client, *http.Transport, tokenSource, error) {
 	token := c.tokenSource(conf.TokenFile, conf.Token)
 	conf.Token, conf.TokenFile = placeholder, ""
 
-	transport, err := newTransport(c, conf)
+	transport, err := newTransport(c, conf, conns)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	conf.HttpClient = &http.Client{
 		Transport: carrier{transport},
@@ -55,16 +55,16 @@ func newClient(c Config) (*api.Client, *http.Transport, tokenSource, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	client, err := api.NewClient(conf)
-	return client, transport, token, err
+	return client, token, err
 }
 
 // newTransport makes the connections of one Resolver, and moves what Config
 // says about them out of conf.
-func newTransport(c Config, conf *api.Config) (*http.Transport, error) {
+func newTransport(c Config, conf *api.Config, conns *conns) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
+		DialContext:           conns.dialing(dialer.DialContext),
 		TLSHandshakeTimeout:   5 * time.Second,
 		ForceAttemptHTTP2:     true, // hundreds of watches then share a few connections
 		MaxIdleConnsPerHost:   64,
@@ -73,7 +73,7 @@ func newTransport(c Config, conf *api.Config) (*http.Transport, error) {
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
 	if path, found := strings.CutPrefix(conf.Address, "unix://"); found {
-		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }
+		t.DialContext = conns.dialing(func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) })
 		t.Proxy = nil
 		conf.Address = "localhost"
 	}

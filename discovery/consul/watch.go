@@ -44,7 +44,7 @@ func (w *watch) run(ctx context.Context, yield func(discovery.Snapshot, error) b
 	defer w.drop()
 	for {
 		s, err := w.next(ctx)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || w.resolver.closed.Err() != nil {
 			return
 		}
 		if err != nil {
