@@ -52,7 +52,10 @@ func TestFollow(t *testing.T) {
 // a stream, as is the default, and against one that passes them to a server.
 func onBothBackends(t *testing.T, test func(*testing.T, *consultest.Agent)) {
 	for name, config := range backends {
-		t.Run(name, func(t *testing.T) { test(t, consultest.Start(t, consultest.WithConfig(config))) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, consultest.Start(t, consultest.WithConfig(config)))
+		})
 	}
 }
 
@@ -209,6 +212,7 @@ func TestTagsAndFilter(t *testing.T) {
 
 // TestLastingErrors checks that what will not heal stays an error, and no set.
 func TestLastingErrors(t *testing.T) {
+	t.Parallel()
 	agent := consultest.Start(t)
 	register(t, agent, instance("u1", 80))
 	for _, test := range []struct {
@@ -259,6 +263,7 @@ func testRestart(t *testing.T, agent *consultest.Agent) {
 
 // TestCloseInsideQuery ends watches while their queries wait in the agent.
 func TestCloseInsideQuery(t *testing.T) {
+	t.Parallel()
 	agent := consultest.Start(t)
 	for _, test := range []struct {
 		name string
@@ -306,6 +311,7 @@ func counter(t *testing.T, agent *consultest.Agent) (addr string, requests *atom
 
 // TestAtRest counts the queries of watches that nothing happens to.
 func TestAtRest(t *testing.T) {
+	t.Parallel()
 	agent := consultest.Start(t)
 	register(t, agent, instance("u1", 80))
 	addr, requests := counter(t, agent)
@@ -325,6 +331,7 @@ func TestAtRest(t *testing.T) {
 // TestRefresh checks that Refresh adds one query, at most once a second, and
 // leaves the waiting one alone.
 func TestRefresh(t *testing.T) {
+	t.Parallel()
 	agent := consultest.Start(t)
 	register(t, agent, instance("u1", 80))
 	addr, requests := counter(t, agent)

@@ -6,10 +6,13 @@ import (
 	"sync"
 )
 
-// conns are the connections of one Resolver. It closes them itself: an HTTP/2
-// connection whose last query was given up becomes idle a little later, and
-// http.Transport closes idle ones only. The zero value is empty.
+// conns are the connections of one Resolver or Registrar. It closes them itself:
+// an HTTP/2 connection whose last query was given up becomes idle a little later,
+// and http.Transport closes idle ones only. The zero value is empty.
 type conns struct {
+	most  int    // at a time; 0: as many as are asked for
+	ended func() // is called when one has ended, whoever ended it; may be nil
+
 	mu     sync.Mutex
 	open   map[*conn]struct{} // guarded by mu
 	closed bool               // guarded by mu
@@ -51,6 +54,13 @@ func (c *conns) add(made net.Conn) (net.Conn, error) {
 func (c *conns) close() {
 	c.mu.Lock()
 	c.closed = true
+	c.mu.Unlock()
+	c.drop()
+}
+
+// drop closes the connections that there are.
+func (c *conns) drop() {
+	c.mu.Lock()
 	open := c.open
 	c.open = nil
 	c.mu.Unlock()
@@ -60,8 +70,14 @@ func (c *conns) close() {
 }
 
 func (n *conn) Close() error {
-	n.owner.mu.Lock()
-	delete(n.owner.open, n)
-	n.owner.mu.Unlock()
-	return n.Conn.Close()
+	c := n.owner
+	c.mu.Lock()
+	_, open := c.open[n]
+	delete(c.open, n)
+	c.mu.Unlock()
+	err := n.Conn.Close()
+	if open && c.ended != nil {
+		c.ended()
+	}
+	return err
 }

@@ -127,6 +127,7 @@ func faults() []fault {
 // then a query without an index, whose answer counts. An empty answer is put
 // to the leader first, so there are two.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for _, test := range faults() {
 		t.Run(test.name, func(t *testing.T) {
 			agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
@@ -281,6 +282,7 @@ func TestIgnorantServer(t *testing.T) {
 // TestFailedRefresh checks that a failing look beside a waiting query is an
 // error and no more: the waiting query goes on and its news is taken.
 func TestFailedRefresh(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		serve func(w http.ResponseWriter, r *http.Request) // what Refresh asks
@@ -347,6 +349,7 @@ func TestEqualSnapshots(t *testing.T) {
 
 // TestNoBusyLoop checks the rate against agents that answer at once, for ever.
 func TestNoBusyLoop(t *testing.T) {
+	t.Parallel()
 	var resolvers []*consul.Resolver
 	var checks []func()
 	big := "[" + strings.Repeat(" ", consul.LargeAnswer) + one[1:]

@@ -16,15 +16,15 @@ import (
 )
 
 var (
-	kindness     = flag.Duration("kindness", 2*time.Second, "how long each phase of TestKindness is measured")
-	kindnessWait = flag.Duration("kindness.wait", 2*time.Second, "Config.Wait of TestKindness")
+	kindness     = flag.Duration("kindness", 1500*time.Millisecond, "how long each phase of TestKindness is measured")
+	kindnessWait = flag.Duration("kindness.wait", time.Second, "Config.Wait of TestKindness")
 )
 
 // TestKindness watches 200 services through one agent and tells what that costs
 // the agent and us, over plain HTTP and over HTTPS. It asserts the counts:
 //
 //   - at rest one query per watch and wait,
-//   - while one service flaps 20 times a second, at most 10 queries and 6 a
+//   - while one service flaps 20 times a second, at most 50 queries and 6 a
 //     second more,
 //   - 200 connections over plain HTTP, and at most 4 over HTTPS.
 //
@@ -94,7 +94,7 @@ func testKindness(t *testing.T, agent *consultest.Agent, config consul.Config, s
 	if atRest > most {
 		t.Errorf("%d queries at rest, want at most %d", atRest, most)
 	}
-	if most += 10 + 6*int64(kindness.Seconds()); whileFlapping > most {
+	if most += 50 + 6*int64(kindness.Seconds()); whileFlapping > most {
 		t.Errorf("%d queries while one service flaps, want at most %d", whileFlapping, most)
 	}
 	if inUse > conns {

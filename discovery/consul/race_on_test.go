@@ -3,4 +3,4 @@
 package consul_test
 
 // slowdown is how much longer what needs the processor may take.
-const slowdown = 3
+const slowdown = 5

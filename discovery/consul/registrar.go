@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -29,11 +28,11 @@ const (
 //
 // It runs one goroutine for each registration that stands.
 type Registrar struct {
-	config    Config
-	checks    []Check
-	heart     *TTLCheck // among checks, or nil
-	agent     agent
-	transport *http.Transport
+	config Config
+	checks []Check
+	heart  *TTLCheck // among checks, or nil
+	agent  agent
+	conns  *conns
 
 	closed context.Context // ends when Close gives up what is still under way
 	close  context.CancelCauseFunc
@@ -59,16 +58,17 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 	if err := errors.Join(config.validate(), validateChecks(checks)); err != nil {
 		return nil, err
 	}
-	client, transport, token, err := newClient(config)
+	conns := &conns{most: maxConns}
+	client, token, err := newClient(config, conns)
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
 	r := &Registrar{
-		config:    config,
-		checks:    slices.Clone(checks),
-		agent:     agent{client: client, token: token},
-		transport: transport,
-		standing:  make(map[string]*registration),
+		config:   config,
+		checks:   slices.Clone(checks),
+		agent:    agent{client: client, token: token},
+		conns:    conns,
+		standing: make(map[string]*registration),
 	}
 	for i, check := range r.checks {
 		switch check := check.(type) {
@@ -80,8 +80,7 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 		}
 	}
 	r.closed, r.close = context.WithCancelCause(context.Background())
-	transport.MaxConnsPerHost = maxConns
-	transport.DialContext = watchedDial(transport.DialContext, r.disconnected)
+	conns.ended = r.disconnected
 	return r, nil
 }
 
@@ -132,7 +131,7 @@ func (r *Registrar) Close() error {
 	errs := deregisterAll(ctx, r.beginClose())
 	r.close(ErrRegistrarClosed)
 	r.keepers.Wait()
-	r.transport.CloseIdleConnections()
+	r.conns.drop() // and no more: Close may be called again
 	return errors.Join(errs...)
 }
 
@@ -233,27 +232,4 @@ func (r *Registrar) disconnected() {
 	for _, reg := range r.standing {
 		reg.nudge()
 	}
-}
-
-// watchedDial calls closed whenever a connection that dial made is closed, be
-// it by us or because the other end did.
-func watchedDial(dial func(context.Context, string, string) (net.Conn, error), closed func()) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		return &watchedConn{Conn: conn, closed: sync.OnceFunc(closed)}, nil
-	}
-}
-
-type watchedConn struct {
-	net.Conn
-	closed func()
-}
-
-func (c *watchedConn) Close() error {
-	err := c.Conn.Close()
-	c.closed()
-	return err
 }

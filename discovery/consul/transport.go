@@ -29,7 +29,7 @@ var errTooLarge = errors.New("the answer is larger than 64 MiB")
 // the token file itself, once, and send that token for ever.
 const placeholder = "-"
 
-// newClient makes the client of a Resolver. It does no network I/O, but reads
+// newClient makes the client of a Resolver or Registrar. It does no network I/O, but reads
 // the TLS files that CONSUL_* names.
 func newClient(c Config, conns *conns) (*api.Client, tokenSource, error) {
 	conf := api.DefaultConfig()
@@ -58,7 +58,7 @@ func newClient(c Config, conns *conns) (*api.Client, tokenSource, error) {
 	return client, token, err
 }
 
-// newTransport makes the connections of one Resolver, and moves what Config
+// newTransport makes the transport of one Resolver or Registrar, and moves what Config
 // says about them out of conf.
 func newTransport(c Config, conf *api.Config, conns *conns) (*http.Transport, error) {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
@@ -68,6 +68,7 @@ func newTransport(c Config, conf *api.Config, conns *conns) (*http.Transport, er
 		TLSHandshakeTimeout:   5 * time.Second,
 		ForceAttemptHTTP2:     true, // hundreds of watches then share a few connections
 		MaxIdleConnsPerHost:   64,
+		MaxConnsPerHost:       conns.most,
 		IdleConnTimeout:       idleTimeout,
 		ExpectContinueTimeout: time.Second,
 		HTTP2:                 &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},

@@ -11,9 +11,9 @@ import (
 // TestAbsentAgent begins a watch while no agent runs: an error at once, at
 // most 20 queries in 5 s, and the set within 2 s after the agent is ready. The
 // agent has no leader for its first second or so, and knows nothing then.
-func TestAbsentAgent(t *testing.T) { onBothStates(t, testAbsentAgent) }
-
-func testAbsentAgent(t *testing.T, agent *consultest.Agent) {
+func TestAbsentAgent(t *testing.T) {
+	t.Parallel()
+	agent := consultest.Start(t, consultest.WithState())
 	enlist(t, agent, "u1", 80)
 	agent.Kill()
 	began := time.Now()

@@ -59,7 +59,7 @@ func testSecondDatacenter(t *testing.T, config string) {
 	enlist(t, there, "u2", 82)
 	other.right(soon, "10.0.0.1:82")
 	there.Kill()
-	other.calm(5 * time.Second)
+	other.calm(3 * time.Second)
 	own.quiet(10 * time.Millisecond)
 	enlist(t, here, "u1", 83)
 	own.right(soon, "10.0.0.1:83")

@@ -36,6 +36,7 @@ type Agent struct {
 	binary    string
 	dir       string
 	name      string   // of the node
+	client    bool     // not a server
 	mode      []string // arguments that say what kind of agent it is
 	configs   []string
 	token     string
@@ -51,7 +52,7 @@ type Agent struct {
 // the test ends.
 func Start(t testing.TB, options ...Option) *Agent {
 	t.Helper()
-	a := newAgent(t, "consultest", options)
+	a := newAgent(t, &Agent{name: "consultest", mode: []string{"-dev"}}, options)
 	var err error
 	for range 3 { // somebody may take a port between its choice and its use
 		var free []ports
@@ -67,10 +68,10 @@ func Start(t testing.TB, options ...Option) *Agent {
 	return nil
 }
 
-// newAgent returns an agent that has no ports yet.
-func newAgent(t testing.TB, name string, options []Option) *Agent {
+// newAgent completes an agent but for its ports.
+func newAgent(t testing.TB, a *Agent, options []Option) *Agent {
 	t.Helper()
-	a := &Agent{t: t, binary: binary(t), dir: t.TempDir(), name: name, mode: []string{"-dev"}, transport: &http.Transport{}}
+	a.t, a.binary, a.dir, a.transport = t, binary(t), t.TempDir(), &http.Transport{}
 	for _, option := range options {
 		option(a)
 	}

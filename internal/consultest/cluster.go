@@ -30,9 +30,9 @@ func StartCluster(t testing.TB, options ...Option) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	for i := range servers {
-		c.Servers = append(c.Servers, newAgent(t, fmt.Sprintf("server-%d", i+1), options))
+		c.Servers = append(c.Servers, newAgent(t, &Agent{name: fmt.Sprintf("server-%d", i+1)}, options))
 	}
-	c.Agent = newAgent(t, "consultest", options)
+	c.Agent = newAgent(t, &Agent{name: "consultest", client: true}, options)
 	var err error
 	for range 3 { // somebody may take a port between its choice and its use
 		if err = c.start(); err == nil {
@@ -105,7 +105,7 @@ func (c *Cluster) start() error {
 	for i, a := range c.all() {
 		a.settle(free[i])
 		a.mode = append(strings.Fields(join), "-retry-interval=1s", "-data-dir", a.data())
-		if a != c.Agent {
+		if !a.client {
 			a.mode = append(a.mode, "-server", fmt.Sprintf("-bootstrap-expect=%d", servers))
 		}
 		a.configs = append(slices.DeleteFunc(a.configs, func(s string) bool { return s == steady }), steady)

@@ -11,6 +11,18 @@ func WithConfig(text string) Option {
 	return func(a *Agent) { a.configs = append(a.configs, text) }
 }
 
+// OnServers keeps options from the client agent of a Cluster.
+func OnServers(options ...Option) Option {
+	return func(a *Agent) {
+		if a.client {
+			return
+		}
+		for _, option := range options {
+			option(a)
+		}
+	}
+}
+
 // WithToken makes Client send an ACL token. The agent is ready only when it
 // accepts the token.
 func WithToken(token string) Option { return func(a *Agent) { a.token = token } }
