@@ -139,14 +139,20 @@ func registrable(name string) (string, error) {
 	return t.service, nil
 }
 
-// validateHost refuses the addresses that one listens at but nobody can call.
+// validateHost refuses the addresses that one listens at but nobody can call,
+// and those that come back from Consul, which holds host and port, in another
+// spelling.
 func validateHost(e discovery.Endpoint) error {
-	host, _, err := net.SplitHostPort(e.Addr)
+	host, port, err := net.SplitHostPort(e.Addr)
 	if err != nil {
 		return nil // Validate says so
 	}
+	number, _ := strconv.Atoi(port)
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().WithZone("").IsUnspecified() {
 		return fmt.Errorf("consul: endpoint Addr is %q, want the address at which others reach it, not the unspecified one", e.Addr)
+	}
+	if net.JoinHostPort(host, strconv.Itoa(number)) != e.Addr || strings.ContainsAny(host, "[]") || !utf8.ValidString(host) {
+		return fmt.Errorf("consul: endpoint Addr is %q, want it as net.JoinHostPort spells it", e.Addr)
 	}
 	return nil
 }

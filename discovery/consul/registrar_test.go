@@ -171,6 +171,8 @@ func TestRefusals(t *testing.T) {
 		{"::", "users", discovery.Endpoint{Addr: "[::]:80"}, []string{"unspecified"}},
 		{"mapped 0.0.0.0", "users", discovery.Endpoint{Addr: "[::ffff:0.0.0.0]:80"}, []string{"unspecified"}},
 		{":: with a zone", "users", discovery.Endpoint{Addr: "[::%eth0]:80"}, []string{"unspecified"}},
+		{"brackets for nothing", "users", discovery.Endpoint{Addr: "[10.0.0.1]:80"}, []string{"Addr", `"[10.0.0.1]:80"`, "JoinHostPort"}},
+		{"port with a zero", "users", discovery.Endpoint{Addr: "10.0.0.1:080"}, []string{"Addr", `"10.0.0.1:080"`}},
 		{"Weight", "users", with(func(e *discovery.Endpoint) { e.Weight = 65_536 }), []string{"Weight", "65536", "65535"}},
 		{"negative Weight", "users", with(func(e *discovery.Endpoint) { e.Weight = -1 }), []string{"Weight", "-1"}},
 		{"ID with a line break", "users", with(func(e *discovery.Endpoint) { e.ID = "a\nb" }), []string{"ID", `"a\nb"`, "printable"}},
