@@ -31,8 +31,9 @@ type turnsPicker struct {
 }
 
 func (p *turnsPicker) Pick(info *balancer.Info) balancer.Choice {
-	for range p.ready {
-		if n := p.ready[p.turn.Add(1)%uint64(len(p.ready))]; !info.Avoids(n) {
+	first := p.turn.Add(1) // one turn per pick: others take theirs meanwhile
+	for i := range uint64(len(p.ready)) {
+		if n := p.ready[(first+i)%uint64(len(p.ready))]; !info.Avoids(n) {
 			return balancer.Choice{Node: n, Reason: "its turn"}
 		}
 	}
