@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/discovery"
@@ -32,4 +36,32 @@ func TestNilSequenceIsAnError(t *testing.T) {
 			t.Errorf("error %v, want ErrUnresolved that says what is wrong", err)
 		}
 	})
+}
+
+// What a resolver had to complain of is on the status page only while it has:
+// also where nothing has changed when it is well again.
+func TestResolverErrorEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "services.json")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path+".new", []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const users = `{"users": [{"addr": "127.0.0.1:9"}]}`
+	write(users)
+	file := discovery.File(path)
+	file.Interval, file.Logger = 10*time.Millisecond, slog.New(slog.DiscardHandler)
+	mesh := newMeshOver(t, file)
+	if err := mesh.Ready(t.Context(), "users"); err != nil {
+		t.Fatal(err)
+	}
+	complaint := func() string { return mesh.Status().Services[0].ResolverError }
+	write("{")
+	eventually(t, "the resolver's error is on the status page", func() bool { return strings.Contains(complaint(), path) })
+	write(users)
+	eventually(t, "the error has gone", func() bool { return complaint() == "" })
 }

@@ -47,8 +47,9 @@ func (w *dnsWatch) run(ctx context.Context, yield func(Snapshot, error) bool) {
 				return
 			}
 		} else {
+			healed := w.failures > 0
 			w.failures = 0
-			if w.news(s) && !yield(s, nil) {
+			if (w.news(s) || healed) && !yield(s, nil) {
 				return
 			}
 		}

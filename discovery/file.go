@@ -263,10 +263,13 @@ func (w *fileWatch) heed(state *fileState) bool {
 	if state == nil {
 		return true
 	}
+	text := errorText(state.err)
+	if text == "" && w.failure != "" {
+		w.last.doubt()
+	}
 	if s, known := w.snapshot(state); known && w.last.news(s, nil) && !w.yield(s, nil) {
 		return false
 	}
-	text := errorText(state.err)
 	news := text != w.failure
 	w.failure = text
 	return text == "" || !news || w.yield(Snapshot{}, state.err)

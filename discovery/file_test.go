@@ -219,7 +219,7 @@ func TestFileTrouble(t *testing.T) {
 				remove(t, path)
 				swap(t, path, oneUser)
 				time.Sleep(time.Second)
-				first.came()
+				first.came("a:1") // it is true again
 				record(t, r, "orders").came("unknown")
 			})
 		})

@@ -43,7 +43,9 @@ func (f *Filtered) Watch(ctx context.Context, service string) iter.Seq2[Snapshot
 		var last told
 		for s, err := range sequence(ctx, f.resolver, service) {
 			failed := err != nil && !s.Unknown
-			if !failed {
+			if failed {
+				last.doubt()
+			} else {
 				s = f.filter(s)
 			}
 			if (failed || last.news(s, err)) && !yield(s, err) {

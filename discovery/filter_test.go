@@ -20,6 +20,7 @@ func TestFilter(t *testing.T) {
 			{"a:1 y:1@b z:1@b c:1@c", ""},
 			{"c:1@c a:1", ""},
 			{"!again", "!again"},
+			{"a:1 c:1@c", "a:1 c:1@c"}, // it is true again
 			{"a:1 c:1@c", ""},
 			{"x:1@b", "empty"},
 			{"empty", ""},

@@ -123,6 +123,7 @@ func (w *holdWatch) run(ctx context.Context, said <-chan statement) {
 func (w *holdWatch) heed(s statement) bool {
 	switch {
 	case s.failed():
+		w.last.doubt()
 		return w.yield(s.snapshot, s.err)
 	case len(s.snapshot.Endpoints) > 0 || len(w.last.snapshot.Endpoints) == 0:
 		w.release()

@@ -94,6 +94,7 @@ func (m *Merged) Validate() error {
 type source struct {
 	spoken   bool // at all, be it an error
 	known    bool // what it knows was said
+	failing  bool // its last word was an error
 	snapshot Snapshot
 	err      error // why the service is unknown to it
 }
@@ -103,6 +104,7 @@ type mergeWatch struct {
 	sources []source
 	yield   func(Snapshot, error) bool
 	last    told
+	failed  bool // a source, and not all are well since
 	waited  bool // long enough for those that are silent
 }
 
@@ -134,8 +136,13 @@ func (w *mergeWatch) run(ctx context.Context, said <-chan statement) {
 func (w *mergeWatch) heed(s statement) bool {
 	from := &w.sources[s.source]
 	from.spoken = true
-	if s.failed() {
+	if from.failing = s.failed(); from.failing {
+		w.failed = true
 		return w.yield(Snapshot{}, s.err)
+	}
+	if w.failed && !slices.ContainsFunc(w.sources, func(s source) bool { return s.failing }) {
+		w.failed = false
+		w.last.doubt()
 	}
 	from.known, from.snapshot, from.err = true, s.snapshot, s.err
 	return true

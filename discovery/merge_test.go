@@ -76,6 +76,23 @@ func TestMerge(t *testing.T) {
 			b.says("b:1 c:1")
 			l.came("a:1 b:1", "!down", "a:1 b:1 c:1")
 		},
+		"the end of an error is said": func(a, b *puppet, l *log) {
+			a.says("a:1")
+			b.says("b:1")
+			a.says("!down")
+			a.says("a:1")
+			l.came("a:1 b:1", "!down", "a:1 b:1")
+		},
+		"the end of the last of several errors is said": func(a, b *puppet, l *log) {
+			a.says("a:1")
+			b.says("b:1")
+			a.says("!down")
+			b.says("!down too")
+			a.says("a:1")
+			l.came("a:1 b:1", "!down", "!down too")
+			b.says("b:1")
+			l.came("a:1 b:1")
+		},
 		"of a source that is down one never falls to nothing": func(a, b *puppet, l *log) {
 			a.says("!down")
 			b.says("b:1")

@@ -23,7 +23,8 @@ type Resolver interface {
 	// then one for each change, each of them complete, until ctx ends.
 	//
 	// An error in place of a snapshot means "keep what you have"; the sequence
-	// goes on after it. An error beside a Snapshot with Unknown set is final
+	// goes on after it. When all is well again what is known is yielded once more,
+	// be it what it was: only that says so. An error beside a Snapshot with Unknown set is final
 	// for this name: it says why the source cannot know it. A sequence that
 	// ends before ctx does is watched again by its reader, after a back-off.
 	//

@@ -111,6 +111,7 @@ const (
 	neverHeard  = "a name never heard of is unknown"
 	lastSet     = "while the source fails the last set stands"
 	recovery    = "after a failure changes are followed"
+	saidAgain   = "after a failure the last set is said again"
 	endedBefore = "a watch returns whose context ended before"
 	endsWaiting = "a waiting watch returns when its context ends"
 	left        = "a sequence can be left at its first yield"
@@ -188,7 +189,7 @@ var catalogue = []broken{
 	{
 		name:  "weights are ignored",
 		wrap:  ignores(func(last, s snapshot) bool { return len(s.Endpoints) > 0 && sameIDs(last, s) }),
-		rules: []string{weight},
+		rules: []string{weight, saidAgain},
 	},
 	{
 		name: "a weight is part of the identity",
@@ -319,14 +320,24 @@ var catalogue = []broken{
 				}
 			}
 		}),
-		rules: []string{recovery},
+		rules: []string{recovery, saidAgain},
+	},
+	{
+		name: "the end of an error is not told",
+		wrap: edits(func(yield yield, last *snapshot, s snapshot, err error) bool {
+			if err == nil && last != nil && slices.EqualFunc(last.Endpoints, s.Endpoints, discovery.Endpoint.Equal) {
+				return true
+			}
+			return yield(s, err)
+		}),
+		rules: []string{saidAgain},
 	},
 	{
 		name: "an error ends the sequence",
 		wrap: edits(func(yield yield, _ *snapshot, s snapshot, err error) bool {
 			return yield(s, err) && err == nil
 		}),
-		rules: []string{recovery},
+		rules: []string{recovery, saidAgain},
 	},
 	{
 		name: "an ended context is not seen at the beginning",

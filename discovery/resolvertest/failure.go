@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fairlead-go/fairlead/discovery"
 )
@@ -40,6 +41,21 @@ func recovery(ctx context.Context, s Subject) error {
 			}
 		}
 		return nil
+	})
+}
+
+// saidAgain asks nothing of a watch that did not notice the failure.
+func saidAgain(ctx context.Context, s Subject) error {
+	return s.failing(ctx, func(set []discovery.Endpoint, streams []*stream) error {
+		before := streams[0]
+		if !slices.ContainsFunc(before.during(s.quiet()), event.failed) {
+			return nil
+		}
+		if err := s.fail(false); err != nil {
+			return err
+		}
+		s.refresh(s.Service)
+		return before.untilSays(s, set)
 	})
 }
 

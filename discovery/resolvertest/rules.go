@@ -78,6 +78,11 @@ var rules = []rule{
 		change | failure, recovery,
 	},
 	{
+		"after a failure the last set is said again",
+		"When all is well again what is known is yielded once more: only that says so.",
+		change | failure, saidAgain,
+	},
+	{
 		"a watch returns whose context ended before",
 		"The sequence returns well within a second after its context ended.",
 		0, endedBefore,

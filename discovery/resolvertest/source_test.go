@@ -65,7 +65,7 @@ func (s *source) Watch(ctx context.Context, service string) iter.Seq2[discovery.
 				if !yield(discovery.Snapshot{}, errDown) {
 					return
 				}
-			case !failing && (last == nil || !s.same(*last, snapshot)):
+			case !failing && (last == nil || failed || !s.same(*last, snapshot)):
 				last = &snapshot
 				if !yield(snapshot, nil) {
 					return

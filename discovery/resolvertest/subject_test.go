@@ -49,9 +49,9 @@ func TestWhatCannotBeTestedIsNot(t *testing.T) {
 	}{
 		{"nothing lacks", func(*resolvertest.Subject) {}, nil},
 		{"fixed", func(s *resolvertest.Subject) { s.Set, s.Fixed = nil, discovery.Addrs("a:1") },
-			[]string{join, leave, replacement, weight, equal, immutable, empty, lastSet, recovery}},
+			[]string{join, leave, replacement, weight, equal, immutable, empty, lastSet, recovery, saidAgain}},
 		{"no unknown name", func(s *resolvertest.Subject) { s.Unknown = "" }, []string{neverHeard}},
-		{"no failure", func(s *resolvertest.Subject) { s.Fail = nil }, []string{lastSet, recovery}},
+		{"no failure", func(s *resolvertest.Subject) { s.Fail = nil }, []string{lastSet, recovery, saidAgain}},
 		{"no refresh", func(s *resolvertest.Subject) { s.Resolver = src }, []string{refresh}},
 		{"no weights", func(s *resolvertest.Subject) {
 			s.Same = func(a, b discovery.Endpoint) bool { return a.Addr == b.Addr }
