@@ -35,7 +35,7 @@ func (w *watch) doubt(ctx context.Context, a answer) error {
 	if w.lost.IsZero() {
 		w.lost = time.Now()
 	}
-	if time.Since(w.lost) < lostFor {
+	if time.Since(w.lost) < w.resolver.lostFor {
 		return errLost
 	}
 	return nil

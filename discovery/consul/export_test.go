@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -14,6 +15,9 @@ func Decode(data []byte) (endpoints []discovery.Endpoint, problems []string, err
 	err = in.decode(data)
 	return in.endpoints, in.problems, err
 }
+
+// SetLostFor sets how long an empty registry whose index fell is an error.
+func SetLostFor(r *Resolver, d time.Duration) { r.lostFor = d }
 
 // ParseName returns what a service's name stands for.
 func ParseName(name string) (service, datacenter string, err error) {
@@ -41,6 +45,9 @@ func (a Asker) Ask(ctx context.Context, late func()) (status, output string, ok 
 	return v.status, v.output, ok
 }
 
+// Failures counts those in a row.
+type Failures = failures
+
 // Pace is the limit on a watch's queries.
 type Pace = pace
 
@@ -49,6 +56,8 @@ var (
 	PaceArrived = (*pace).arrived
 	PaceRefund  = (*pace).refund
 	Backoff     = backoff
+
+	FailuresBackoff = (*failures).backoff
 )
 
 const (

@@ -279,6 +279,43 @@ func TestIgnorantServer(t *testing.T) {
 	}
 }
 
+// TestLostForGood has a registry that lost its state and stays empty: errors at
+// first, and an empty set in the end.
+func TestLostForGood(t *testing.T) {
+	t.Parallel()
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		switch wait, _ := time.ParseDuration(r.URL.Query().Get("wait")); {
+		case n == 1:
+			say(w, "10", one)
+		case waits(r) && n > 2:
+			select {
+			case <-time.After(wait):
+			case <-r.Context().Done():
+			}
+			fallthrough
+		default:
+			say(w, "3", "[]")
+		}
+	})
+	resolver := newResolver(t, consul.Config{Address: agent.addr, Wait: time.Second})
+	consul.SetLostFor(resolver, 1500*time.Millisecond)
+	f := follow(t, resolver, "users")
+	if e := f.next("first"); !e.has("10.0.0.1:80") {
+		t.Fatalf("got %v", e)
+	}
+	first := f.next("error")
+	e := first
+	for e.err != nil {
+		e = f.next("empty set")
+	}
+	if kept := e.at.Sub(first.at); !e.has() || kept < 1500*time.Millisecond {
+		t.Errorf("got %v, %v after the first error, want an empty set after 1.5 s or more", e, kept)
+	}
+	if n := agent.requests.Load(); n > 20 {
+		t.Errorf("%d queries, want at most 20", n)
+	}
+}
+
 // TestFailedRefresh checks that a failing look beside a waiting query is an
 // error and no more: the waiting query goes on and its news is taken.
 func TestFailedRefresh(t *testing.T) {

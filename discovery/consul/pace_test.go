@@ -2,6 +2,9 @@ package consul_test
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +72,38 @@ func TestBackoff(t *testing.T) {
 		}
 		if most >= test.ceiling || most < test.ceiling*9/10 {
 			t.Errorf("after %d failures at most %v in 1000 draws, want up to %v", test.failures, most, test.ceiling)
+		}
+	}
+}
+
+// TestBackoffKinds checks that an agent which is not there is asked again within
+// 1.6 s however long it is away, and that its own errors count from the start.
+func TestBackoffKinds(t *testing.T) {
+	refused := fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	reset := &net.OpError{Op: "read", Err: syscall.ECONNRESET}
+	most := func(warmUp int, before, err error) time.Duration {
+		var most time.Duration
+		for range 1000 {
+			var f consul.Failures
+			for range warmUp {
+				consul.FailuresBackoff(&f, before)
+			}
+			most = max(most, consul.FailuresBackoff(&f, err))
+		}
+		return most
+	}
+	for _, test := range []struct {
+		name        string
+		before, err error
+		ceiling     time.Duration
+	}{
+		{"never there", refused, refused, 1600 * time.Millisecond},
+		{"errors for long", reset, reset, consul.BackoffMax},
+		{"there again", refused, reset, 50 * time.Millisecond},
+		{"gone", reset, refused, 50 * time.Millisecond},
+	} {
+		if got := most(100, test.before, test.err); got >= test.ceiling || got < test.ceiling*9/10 {
+			t.Errorf("%s: at most %v in 1000 draws, want up to %v", test.name, got, test.ceiling)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -23,6 +24,8 @@ type Resolver struct {
 	conns  *conns
 	token  tokenSource
 	wakers wakers
+
+	lostFor time.Duration
 
 	closed context.Context // ends when the Resolver is closed
 	close  context.CancelFunc
@@ -44,7 +47,7 @@ func New(config Config) (*Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
-	r := &Resolver{config: config, filter: config.filter(), client: client, conns: conns, token: token}
+	r := &Resolver{config: config, filter: config.filter(), client: client, conns: conns, token: token, lostFor: lostFor}
 	r.closed, r.close = context.WithCancel(context.Background())
 	return r, nil
 }
