@@ -30,6 +30,7 @@ type watch struct {
 	looked  time.Time           // when the last query that did not wait began
 	lost    time.Time           // since when the registry seems to have lost its state, or zero
 	last    *discovery.Snapshot // what was yielded last, or nil
+	failed  bool                // an error was yielded since
 	seen    bool                // the service has had entries
 }
 
@@ -48,6 +49,7 @@ func (w *watch) run(ctx context.Context, yield func(discovery.Snapshot, error) b
 			return
 		}
 		if err != nil {
+			w.failed = true
 			if !yield(discovery.Snapshot{}, failure(w.target, err)) {
 				return
 			}
@@ -177,16 +179,21 @@ func (w *watch) judge(ctx context.Context, a answer) (*discovery.Snapshot, error
 	return &s, nil
 }
 
-// news reports whether s says other than the last snapshot yielded, and
-// remembers it if so. Consul's index also moves for what nobody here uses, such
-// as a check's output.
+// news reports whether s says other than the last snapshot yielded, or ends an
+// error, and remembers it if so. Consul's index also moves for what nobody here
+// uses, such as a check's output.
 func (w *watch) news(s *discovery.Snapshot) bool {
-	if s == nil || w.last != nil && equal(*w.last, *s) {
+	if s == nil {
 		return false
 	}
-	w.last = s
-	w.pace.refund()
-	return true
+	changed := w.last == nil || !equal(*w.last, *s)
+	healed := w.failed
+	w.failed = false
+	if changed {
+		w.last = s
+		w.pace.refund()
+	}
+	return changed || healed
 }
 
 func equal(a, b discovery.Snapshot) bool {
