@@ -304,10 +304,10 @@ func TestLostForGood(t *testing.T) {
 		t.Fatalf("got %v", e)
 	}
 	first := f.next("error")
-	e := first
-	for e.err != nil {
-		e = f.next("empty set")
+	if first.err == nil {
+		t.Fatalf("got %v, want an error", first)
 	}
+	e := f.until("set", func(e event) bool { return e.err == nil })
 	if kept := e.at.Sub(first.at); !e.has() || kept < 1500*time.Millisecond {
 		t.Errorf("got %v, %v after the first error, want an empty set after 1.5 s or more", e, kept)
 	}
