@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	fileInterval    = time.Second
-	fileIntervalMin = 10 * time.Millisecond
-	fileIntervalMax = time.Hour
-	fileRefresh     = time.Second // at least, between the polls that Refresh causes
+	fileInterval      = time.Second
+	fileIntervalLeast = 10 * time.Millisecond
+	fileIntervalMost  = time.Hour
+	fileRefresh       = time.Second // at least, between the polls that Refresh causes
 )
 
 // FileResolver is a Resolver over a file of JSON that is read again when it
@@ -83,9 +83,9 @@ func (f *FileResolver) Validate() error {
 	if f.path == "" {
 		errs = append(errs, errors.New("discovery: File's path is empty, want that of a JSON file"))
 	}
-	if f.Interval != 0 && (f.Interval < fileIntervalMin || f.Interval > fileIntervalMax) {
+	if f.Interval != 0 && (f.Interval < fileIntervalLeast || f.Interval > fileIntervalMost) {
 		errs = append(errs, fmt.Errorf("discovery: File's Interval is %v, want %v to %v, or 0 meaning %v",
-			f.Interval, fileIntervalMin, fileIntervalMax, fileInterval))
+			f.Interval, fileIntervalLeast, fileIntervalMost, fileInterval))
 	}
 	return errors.Join(errs...)
 }

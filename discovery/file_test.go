@@ -187,9 +187,9 @@ func TestFileTrouble(t *testing.T) {
 		{"empty", func(t *testing.T, path string) { put(t, path, "") }, "it is empty"},
 		{"half written", func(t *testing.T, path string) { put(t, path, twoUsers[:30]) }, "line 1: unexpected end of JSON input"},
 		{"garbage", func(t *testing.T, path string) { put(t, path, "{\n\n  users: []}") }, "line 3: invalid character 'u'"},
-		{"a directory", func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "want a regular file"},
-		{"a FIFO", func(t *testing.T, path string) { _ = syscall.Mkfifo(path, 0o600) }, "want a regular file"},
-		{"a device", func(t *testing.T, path string) { _ = os.Symlink("/dev/zero", path) }, "want a regular file"},
+		{"a directory", func(_ *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "want a regular file"},
+		{"a FIFO", func(_ *testing.T, path string) { _ = syscall.Mkfifo(path, 0o600) }, "want a regular file"},
+		{"a device", func(_ *testing.T, path string) { _ = os.Symlink("/dev/zero", path) }, "want a regular file"},
 		{"a dangling link", func(t *testing.T, path string) { _ = os.Symlink("nowhere", path) }, "no such file"},
 		{"a link to itself", func(t *testing.T, path string) { _ = os.Symlink(path, path) }, "too many levels"},
 		{"too large", big, "larger than 64 MiB"},
@@ -337,7 +337,7 @@ func TestFileValidate(t *testing.T) {
 	refuses(t, "too long", interval(2*time.Hour).Validate(), []string{"Interval", "2h"})
 	refuses(t, "shortest", interval(10*time.Millisecond).Validate(), nil)
 	refuses(t, "longest", interval(time.Hour).Validate(), nil)
-	inFile(t, func(t *testing.T, path string) {
+	inFile(t, func(t *testing.T, _ string) {
 		l := record(t, interval(-1), "users")
 		time.Sleep(time.Hour)
 		if word := l.one(); !strings.Contains(word, "Interval") {

@@ -103,7 +103,7 @@ func (w *holdWatch) run(ctx context.Context, said <-chan statement) {
 		if w.held != nil {
 			due = w.timer.C
 		}
-		goOn := true
+		var goOn bool
 		select {
 		case <-ctx.Done():
 			return

@@ -27,7 +27,7 @@ func TestMerge(t *testing.T) {
 			a.says("a:1")
 			l.came("a:1 b:1")
 		},
-		"nor longer because more comes": func(a, b *puppet, l *log) {
+		"nor longer because more comes": func(a, _ *puppet, l *log) {
 			a.says("a:1")
 			time.Sleep(time.Second / 2)
 			a.says("a:1 c:1")

@@ -64,7 +64,11 @@ func (r *Registrar) define(service string, e discovery.Endpoint) (definition, er
 	if err != nil {
 		return definition{}, err
 	}
-	if err := errors.Join(e.Validate(), validateHost(e), validateWeight(e)); err != nil {
+	if err := e.Validate(); err != nil {
+		return definition{}, err
+	}
+	host, port, err := splitAddr(e.Addr)
+	if err := errors.Join(err, validateWeight(e)); err != nil {
 		return definition{}, err
 	}
 	id := e.ID
@@ -75,10 +79,8 @@ func (r *Registrar) define(service string, e discovery.Endpoint) (definition, er
 	if err := errors.Join(validateID(id), err); err != nil {
 		return definition{}, err
 	}
-	host, port, _ := net.SplitHostPort(e.Addr)
-	number, _ := strconv.Atoi(port)
 	d := definition{full: api.AgentServiceRegistration{
-		ID: id, Name: name, Address: host, Port: number,
+		ID: id, Name: name, Address: host, Port: port,
 		Tags: tags, Meta: meta, Locality: place,
 		Weights: &api.AgentWeights{Passing: e.EffectiveWeight(), Warning: 1},
 		Checks:  r.defineChecks(id, e),
@@ -139,22 +141,24 @@ func registrable(name string) (string, error) {
 	return t.service, nil
 }
 
-// validateHost refuses the addresses that one listens at but nobody can call,
-// and those that come back from Consul, which holds host and port, in another
-// spelling.
-func validateHost(e discovery.Endpoint) error {
-	host, port, err := net.SplitHostPort(e.Addr)
+// splitAddr parts a valid address. It refuses those that one listens at but
+// nobody can call, and those that come back from Consul, which holds host and
+// port, in another spelling.
+func splitAddr(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil // Validate says so
+		return "", 0, err
 	}
-	number, _ := strconv.Atoi(port)
+	if port, err = strconv.Atoi(text); err != nil {
+		return "", 0, err
+	}
 	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().WithZone("").IsUnspecified() {
-		return fmt.Errorf("consul: endpoint Addr is %q, want the address at which others reach it, not the unspecified one", e.Addr)
+		return "", 0, fmt.Errorf("consul: endpoint Addr is %q, want the address at which others reach it, not the unspecified one", addr)
 	}
-	if net.JoinHostPort(host, strconv.Itoa(number)) != e.Addr || strings.ContainsAny(host, "[]") || !utf8.ValidString(host) {
-		return fmt.Errorf("consul: endpoint Addr is %q, want it as net.JoinHostPort spells it", e.Addr)
+	if net.JoinHostPort(host, strconv.Itoa(port)) != addr || strings.ContainsAny(host, "[]") || !utf8.ValidString(host) {
+		return "", 0, fmt.Errorf("consul: endpoint Addr is %q, want it as net.JoinHostPort spells it", addr)
 	}
-	return nil
+	return host, port, nil
 }
 
 func validateWeight(e discovery.Endpoint) error {

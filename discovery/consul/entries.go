@@ -60,7 +60,7 @@ func notArray(start json.Token, err error) error {
 
 // whole makes an early end the error that it is.
 func whole(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -35,7 +35,7 @@ func TestEnd(t *testing.T) {
 		{"connection not taken", func(t *testing.T) consul.Config { return consul.Config{Address: deaf(t)} }},
 		{"no answer", serveBy(hang)},
 		{"waiting query", serveBy(waitAfter)},
-		{"answer drips", serveBy(func(n int64, w http.ResponseWriter, r *http.Request) {
+		{"answer drips", serveBy(func(_ int64, w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte("["))
 			_ = http.NewResponseController(w).Flush()
 			block(r)

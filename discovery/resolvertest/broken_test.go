@@ -497,7 +497,7 @@ func TestRules(t *testing.T) {
 				s := src.subject(b.wrap(src, release))
 				s.Same = b.same
 				return s
-			}, func(name string, check func(context.Context) error) {
+			}, func(_ string, check func(context.Context) error) {
 				synctest.Test(t, func(t *testing.T) {
 					release = make(chan struct{})
 					_ = check(t.Context())
