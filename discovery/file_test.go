@@ -190,8 +190,8 @@ func TestFileTrouble(t *testing.T) {
 		{"a directory", func(_ *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "want a regular file"},
 		{"a FIFO", func(_ *testing.T, path string) { _ = syscall.Mkfifo(path, 0o600) }, "want a regular file"},
 		{"a device", func(_ *testing.T, path string) { _ = os.Symlink("/dev/zero", path) }, "want a regular file"},
-		{"a dangling link", func(t *testing.T, path string) { _ = os.Symlink("nowhere", path) }, "no such file"},
-		{"a link to itself", func(t *testing.T, path string) { _ = os.Symlink(path, path) }, "too many levels"},
+		{"a dangling link", func(_ *testing.T, path string) { _ = os.Symlink("nowhere", path) }, "no such file"},
+		{"a link to itself", func(_ *testing.T, path string) { _ = os.Symlink(path, path) }, "too many levels"},
 		{"too large", big, "larger than 64 MiB"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
