@@ -57,6 +57,7 @@ const (
 	defaultShutdown = 25 * time.Second
 
 	leaveWithin     = 5 * time.Second // for Deregister
+	closeWithin     = time.Second     // for Serve, after Close
 	registerWithin  = 5 * time.Second // for one attempt of many
 	registerGrace   = time.Second     // for it to finish, after the end was asked for
 	registerBackoff = 50 * time.Millisecond
@@ -74,7 +75,8 @@ const (
 // Run returns nil if ctx ended and all calls in flight were answered; otherwise
 // what went wrong: a field of s, the end of the server, a Deregister that failed
 // (the registry finds out by its checks then), or a shutdown that took too long.
-// Everything that Run began has ended when it returns, and so has the server.
+// Everything that Run began has ended when it returns, and so has the server,
+// unless it goes on after its Close: then the error says so.
 func (s Serving) Run(ctx context.Context) error {
 	if err := s.complete(); err != nil {
 		return err
@@ -83,7 +85,7 @@ func (s Serving) Run(ctx context.Context) error {
 	registration, err := s.serve(ctx, server)
 	ctx = context.WithoutCancel(ctx)
 	left := s.leave(ctx, registration)
-	if err == nil {
+	if err == nil && registration != nil {
 		err = s.linger(server)
 	}
 	return errors.Join(err, left, s.shutDown(ctx, server))
@@ -104,6 +106,16 @@ func start(server Server, l net.Listener) *running {
 		}
 	}()
 	return r
+}
+
+// await returns when the server has ended, or the cause of ctx's end.
+func (r *running) await(ctx context.Context) error {
+	select {
+	case <-r.ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // complete puts defaults into the fields that have none, or names a mistake.
@@ -166,7 +178,7 @@ func (s *Serving) ended(server *running) error {
 // register tries until it succeeds, or returns nil when ctx has ended.
 func (s *Serving) register(ctx context.Context) Registration {
 	failing := false
-	for ceiling := registerBackoff; ; ceiling = min(2*ceiling, registerRest) {
+	for ceiling := registerBackoff; ctx.Err() == nil; ceiling = min(2*ceiling, registerRest) {
 		registration, err := s.registerOnce(ctx)
 		switch {
 		case err == nil:
@@ -174,9 +186,7 @@ func (s *Serving) register(ctx context.Context) Registration {
 				s.Logger.Info("discovery: registered", "service", s.Service, "endpoint", s.Endpoint.Identity())
 			}
 			return registration
-		case ctx.Err() != nil:
-			return nil
-		case !failing:
+		case !failing && ctx.Err() == nil:
 			failing = true
 			s.Logger.Warn("discovery: registering failed, trying on", "service", s.Service, "endpoint", s.Endpoint.Identity(), "error", err)
 		}
@@ -184,10 +194,10 @@ func (s *Serving) register(ctx context.Context) Registration {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
 		case <-timer.C:
 		}
 	}
+	return nil
 }
 
 // registerOnce gives an attempt a moment to finish after ctx has ended: one that
@@ -232,12 +242,17 @@ func (s *Serving) shutDown(ctx context.Context, server *running) error {
 		defer cancel()
 	}
 	err := s.Server.Shutdown(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		err = errors.Join(fmt.Errorf("discovery: shutting the server of %q down: %w", s.Service, err), s.Server.Close())
+	if err == nil {
+		err = server.await(ctx)
 	}
-	<-server.ended
-	return err
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	err = errors.Join(fmt.Errorf("discovery: shutting the server of %q down: %w", s.Service, err), s.Server.Close())
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), closeWithin, fmt.Errorf("discovery: the server of %q goes on after its Close", s.Service))
+	defer cancel()
+	return errors.Join(err, server.await(ctx))
 }

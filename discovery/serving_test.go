@@ -49,6 +49,8 @@ func (j *journal) all() []string {
 type server struct {
 	*journal
 	inFlight time.Duration
+	stubborn bool // Shutdown returns, and Serve does not
+	deaf     bool // nor does Serve after Close
 	stop     chan error
 }
 
@@ -63,7 +65,9 @@ func (s *server) Shutdown(ctx context.Context) error {
 	s.say("shut down")
 	select {
 	case <-time.After(s.inFlight):
-		s.end(nil)
+		if !s.stubborn {
+			s.end(nil)
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -72,7 +76,9 @@ func (s *server) Shutdown(ctx context.Context) error {
 
 func (s *server) Close() error {
 	s.say("close")
-	s.end(nil)
+	if !s.deaf {
+		s.end(nil)
+	}
 	return nil
 }
 
@@ -194,7 +200,28 @@ func TestServingOrder(t *testing.T) {
 			name:      "stopped while it registers, which hangs",
 			registrar: registrar{takes: time.Hour},
 			stopAfter: 100 * time.Millisecond,
-			want:      []string{"0s serve", "1.1s register cut", "4.1s shut down", "4.1s served"},
+			want:      []string{"0s serve", "1.1s register cut", "1.1s shut down", "1.1s served"},
+		},
+		{
+			name: "stopped before it began",
+			want: []string{"0s serve", "0s shut down", "0s served"},
+		},
+		{
+			name:      "a server that goes on after Shutdown",
+			serving:   discovery.Serving{Linger: -1, ShutdownTimeout: 10 * time.Second},
+			server:    server{stubborn: true},
+			stopAfter: time.Minute,
+			want:      []string{"0s serve", "0s register users at 10.0.0.1:80", "1m0s deregister", "1m0s shut down", "1m10s close", "1m10s served"},
+			wantText:  "10s",
+		},
+		{
+			name:      "a server that goes on after Close",
+			serving:   discovery.Serving{Linger: -1, ShutdownTimeout: 10 * time.Second},
+			server:    server{stubborn: true, deaf: true},
+			endAfter:  2 * time.Minute,
+			stopAfter: time.Minute,
+			want:      []string{"0s serve", "0s register users at 10.0.0.1:80", "1m0s deregister", "1m0s shut down", "1m10s close"},
+			wantText:  "goes on after its Close",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -211,6 +238,8 @@ func TestServingOrder(t *testing.T) {
 					time.AfterFunc(test.endAfter, func() { test.server.end(errBroken) })
 				}
 				err := s.Run(ctx)
+				happened := log.all()
+				time.Sleep(test.endAfter) // until the server has ended
 				if (err != nil) != (test.wantErr != nil || test.wantText != "") || err != nil && !strings.Contains(err.Error(), test.wantText) {
 					t.Errorf("Run: %v", err)
 				}
@@ -219,7 +248,7 @@ func TestServingOrder(t *testing.T) {
 						t.Errorf("Run: %v, want %v", err, want)
 					}
 				}
-				if diff := cmp.Diff(test.want, log.all()); diff != "" {
+				if diff := cmp.Diff(test.want, happened); diff != "" {
 					t.Errorf("what happened (-want +got):\n%s", diff)
 				}
 			})
