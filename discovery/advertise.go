@@ -9,8 +9,8 @@ import (
 )
 
 // AdvertisedAddr returns the address at which others can reach a listener, as
-// host:port: its own, or, where it listens on all addresses of the machine, the
-// machine's. That must be a single one, IPv4 if it has any, which is neither
+// host:port: its own, be it loopback, or, where it listens on all addresses of the
+// machine, the machine's. That must be a single one, IPv4 if it has any, which is neither
 // loopback nor link-local: where there are several, an error names them, and
 // somebody has to choose.
 func AdvertisedAddr(l net.Listener) (string, error) {

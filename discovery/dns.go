@@ -24,7 +24,8 @@ var (
 	_ Refresher = (*DNSResolver)(nil)
 )
 
-// DNS returns a Resolver that asks DNS by Go's own resolver, again and again.
+// DNS returns a Resolver that asks DNS by the resolver of package net, again and
+// again.
 //
 // A service with a port (users.internal:8080) is what the A and AAAA records of
 // its name say, at that port. One without is what the SRV records say, if
@@ -37,7 +38,7 @@ var (
 // the endpoint's weight, and a weight of 0 means 1, not a drain: RFC 2782 gives
 // such a record a very small share (one part in the sum of the weights plus
 // one), and an equal one where all are 0. The target "." says that nobody serves
-// the name.
+// the name. A service has at most 10,000 endpoints; more are left out, and logged.
 //
 // DNS does no I/O and starts nothing. Mistakes in config are told by
 // [DNSResolver.Validate], which fairlead.New calls, and by every Watch.
@@ -55,8 +56,9 @@ func (r *DNSResolver) Validate() error { return r.config.validate() }
 // there are some; once there were, their absence is an empty snapshot. A name
 // that cannot be one of DNS is unknown for good, and the error says why.
 // Everything else that goes wrong is yielded as an error, and tried again after a
-// back-off from 25 ms up to the interval. Where only some of a look-up's
-// questions failed, what was last known of them stays.
+// random time of up to 25 ms, doubling to the interval. Where only some of a
+// look-up's questions failed, what was last known of them stays, and the log says
+// so.
 //
 // Where Go asks the system's C library (see package net), a look-up that was
 // given up ends in the background, when the library lets it.
@@ -67,9 +69,7 @@ func (r *DNSResolver) Watch(ctx context.Context, service string) iter.Seq2[Snaps
 		}
 		target, err := r.target(service)
 		if err != nil || target.addr.IsValid() {
-			if yield(target.settled(err), err) {
-				<-ctx.Done()
-			}
+			refuse(ctx, target.settled(err), err, yield)
 			return
 		}
 		wake, remove := r.wakers.add(service)

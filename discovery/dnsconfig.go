@@ -56,8 +56,8 @@ type DNSConfig struct {
 	// Resolver whose Dial connects to it by TCP, or use package discovery/consul.
 	Resolver *net.Resolver
 
-	// Logger is told of bad records, each once per watch.
-	// Nil means slog.Default().
+	// Logger is told of bad records and of questions that failed while others did
+	// not, each once per watch and at most 64 of them. Nil means slog.Default().
 	Logger *slog.Logger
 }
 

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -27,8 +26,8 @@ type dnsWatch struct {
 	known    map[dnsQuestion][]netip.Addr // the last answers
 	looked   time.Time                    // when the last look-up began
 	failures int                          // in a row
-	last     *Snapshot                    // what was yielded last, or nil
-	seen     bool                         // the service has had records
+	last     told
+	seen     bool // the service has had records
 }
 
 func newDNSWatch(r *DNSResolver, t dnsTarget, wake <-chan struct{}) *dnsWatch {
@@ -43,13 +42,13 @@ func (w *dnsWatch) run(ctx context.Context, yield func(Snapshot, error) bool) {
 		}
 		if err != nil {
 			w.failures++
+			w.last.doubt()
 			if !yield(Snapshot{}, fmt.Errorf("discovery: service %q: %w", w.target.service, err)) {
 				return
 			}
 		} else {
-			healed := w.failures > 0
 			w.failures = 0
-			if (w.news(s) || healed) && !yield(s, nil) {
+			if w.last.news(s, nil) && !yield(s, nil) {
 				return
 			}
 		}
@@ -91,16 +90,6 @@ func isNotFound(err error) bool {
 	var dns *net.DNSError
 	var addr *net.AddrError
 	return errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &addr)
-}
-
-// news reports whether s says other than the last snapshot yielded, and
-// remembers it if so.
-func (w *dnsWatch) news(s Snapshot) bool {
-	if w.last != nil && w.last.Unknown == s.Unknown && slices.EqualFunc(w.last.Endpoints, s.Endpoints, Endpoint.Equal) {
-		return false
-	}
-	w.last = &s
-	return true
 }
 
 // rest waits until the next look-up is due; Refresh hastens it. It reports

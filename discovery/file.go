@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,10 +177,7 @@ func (f *FileResolver) look(wake <-chan struct{}) {
 
 // rest waits until it is time to look again, and reports whether it still is.
 func (f *FileResolver) rest(began time.Time, wake <-chan struct{}) bool {
-	interval := f.Interval
-	if interval == 0 {
-		interval = fileInterval
-	}
+	interval := cmp.Or(f.Interval, fileInterval)
 	due := time.Now().Add(interval)
 	timer := time.NewTimer(interval)
 	defer timer.Stop()

@@ -26,17 +26,17 @@ func decodeFile(data []byte) (*fileTable, error) {
 		return nil, errors.New("it is empty, want an object of services, {} at least")
 	}
 	in := fileDecoder{data: data, json: json.NewDecoder(bytes.NewReader(data))}
-	line := len(data)
+	at := len(data) // where the mistake is, in bytes
 	err := json.Unmarshal(data, new(syntax))
 	if syntaxErr := (*json.SyntaxError)(nil); errors.As(err, &syntaxErr) {
-		line = int(syntaxErr.Offset)
+		at = int(syntaxErr.Offset)
 	}
 	if err == nil {
 		err = in.table()
-		line = in.offset
+		at = in.offset
 	}
 	if err != nil {
-		text := fmt.Sprintf("line %d: %v", 1+bytes.Count(data[:min(line, len(data))], []byte("\n")), err)
+		text := fmt.Sprintf("line %d: %v", 1+bytes.Count(data[:min(at, len(data))], []byte("\n")), err)
 		return nil, errors.New(strings.ToValidUTF8(text[:min(len(text), maxFileError)], ""))
 	}
 	return &fileTable{services: in.services}, nil

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ func Hold(r Resolver, d time.Duration) *Held {
 
 // Watch yields the snapshots that are believed, unless they are what was yielded
 // before. Errors are passed on. A sequence of the inner resolver that ends early
-// is watched again after a back-off of 5 ms, doubling to 5 s.
+// is watched again after a random time of up to 5 ms, doubling to 5 s.
 //
 // A goroutine runs for each sequence, which ends before the sequence does.
 func (h *Held) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, error] {
@@ -56,7 +57,7 @@ func (h *Held) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, er
 		defer remove()
 		inner.Go(func() { follow(ctx, h.resolver, service, wake, teller(ctx, said, 0)) })
 
-		w := holdWatch{time: h.holdFor(), yield: yield}
+		w := holdWatch{time: cmp.Or(h.time, holdDefault), yield: yield}
 		defer w.release()
 		w.run(ctx, said)
 	}
@@ -79,13 +80,6 @@ func (h *Held) validateTime() error {
 		return fmt.Errorf("discovery: Hold's d is %v, want more than 0, or 0 meaning %v", h.time, holdDefault)
 	}
 	return nil
-}
-
-func (h *Held) holdFor() time.Duration {
-	if h.time == 0 {
-		return holdDefault
-	}
-	return h.time
 }
 
 // holdWatch is the state of one sequence of a Held.

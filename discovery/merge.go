@@ -41,7 +41,8 @@ func Merge(resolvers ...Resolver) *Merged {
 // nobody's error makes a service look empty. A resolver's final error means that
 // the service is unknown to it; where it is unknown to all, and each gave a
 // reason, the reasons are the final error of the union. A sequence
-// that ends early is watched again after a back-off of 5 ms, doubling to 5 s.
+// that ends early is watched again after a random time of up to 5 ms, doubling to
+// 5 s.
 //
 // A goroutine runs for each resolver, and ends before the sequence does.
 func (m *Merged) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, error] {

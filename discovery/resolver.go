@@ -3,6 +3,8 @@ package discovery
 import (
 	"context"
 	"iter"
+	"slices"
+	"strings"
 )
 
 // Snapshot is the complete set of a service's endpoints at one moment.
@@ -17,16 +19,33 @@ type Snapshot struct {
 	Unknown bool
 }
 
+// Equal reports whether both say the same, in whatever order.
+func (s Snapshot) Equal(other Snapshot) bool {
+	if s.Unknown != other.Unknown || len(s.Endpoints) != len(other.Endpoints) {
+		return false
+	}
+	return slices.EqualFunc(s.Endpoints, other.Endpoints, Endpoint.Equal) ||
+		slices.EqualFunc(sortedByID(s.Endpoints), sortedByID(other.Endpoints), Endpoint.Equal)
+}
+
+// sortedByID returns a sorted copy: what was yielded belongs to many.
+func sortedByID(endpoints []Endpoint) []Endpoint {
+	return slices.SortedStableFunc(slices.Values(endpoints), func(a, b Endpoint) int {
+		return strings.Compare(a.Identity(), b.Identity())
+	})
+}
+
 // Resolver says who serves a name. Implementations are safe for concurrent use.
 type Resolver interface {
 	// Watch yields the service's snapshots: the first as soon as it is known,
 	// then one for each change, each of them complete, until ctx ends.
 	//
 	// An error in place of a snapshot means "keep what you have"; the sequence
-	// goes on after it. When all is well again what is known is yielded once more,
-	// be it what it was: only that says so. An error beside a Snapshot with Unknown set is final
-	// for this name: it says why the source cannot know it. A sequence that
-	// ends before ctx does is watched again by its reader, after a back-off.
+	// goes on after it. When all is well again, what is known is yielded once
+	// more even if it has not changed: nothing else says that the error is over.
+	// An error beside a Snapshot with Unknown set is final for this name: it says
+	// why the source cannot know it. A sequence that ends before ctx does is
+	// watched again by its reader, after a back-off.
 	//
 	// The sequence runs on the goroutine that ranges over it, blocks between
 	// its yields, and returns soon (well within a second) after ctx ended.

@@ -21,9 +21,14 @@ type Server interface {
 
 // GracefulStopper is a server as *grpc.Server is one.
 type GracefulStopper interface {
+	// Serve answers what comes to the listener, and blocks until the server ends.
 	Serve(l net.Listener) error
-	GracefulStop() // takes no new calls and waits for those in flight
-	Stop()         // ends them, and a GracefulStop under way
+
+	// GracefulStop takes no new calls and waits for those in flight.
+	GracefulStop()
+
+	// Stop ends them now, and a GracefulStop under way.
+	Stop()
 }
 
 // GracefulServer makes a [Server] of one that is stopped in gRPC's manner:

@@ -69,8 +69,8 @@ const (
 // deregistered at once.
 //
 // A registry that cannot be reached does not keep the server from serving:
-// registering is tried again, in milliseconds at first and every 5 s at last, and
-// logged once.
+// registering is tried again after a random time of up to 50 ms, doubling to 5 s,
+// and logged once.
 //
 // Run returns nil if ctx ended and all calls in flight were answered; otherwise
 // what went wrong: a field of s, the end of the server, a Deregister that failed
@@ -124,7 +124,7 @@ func (s *Serving) complete() error {
 	case s.Server == nil:
 		return errors.New("discovery: Serving.Server is nil, want one such as *http.Server")
 	case s.Listener == nil:
-		return errors.New("discovery: Serving.Listener is nil, want one of net.Listen")
+		return errors.New("discovery: Serving.Listener is nil, want one such as that of net.Listen")
 	case s.Registrar == nil:
 		return errors.New("discovery: Serving.Registrar is nil, want one such as that of discovery/consul")
 	}
@@ -139,11 +139,18 @@ func (s *Serving) complete() error {
 		s.Logger = slog.Default()
 	}
 	return errors.Join(
-		validateName(s.Service),
+		s.validateService(),
 		s.Endpoint.Validate(),
 		orDefault("Linger", &s.Linger, defaultLinger),
 		orDefault("ShutdownTimeout", &s.ShutdownTimeout, defaultShutdown),
 	)
+}
+
+func (s *Serving) validateService() error {
+	if err := validateName(s.Service); err != nil {
+		return fmt.Errorf("discovery: Serving.Service: %w", unprefixed(err))
+	}
+	return nil
 }
 
 func orDefault(field string, d *time.Duration, zero time.Duration) error {

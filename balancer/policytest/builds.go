@@ -83,13 +83,19 @@ func checkPrev(s *subject) error {
 func (s *subject) picks(p balancer.Picker, nodes []*balancer.Node, calls int) error {
 	callers := s.callers()
 	for range calls {
-		n := p.Pick(callers.next()).Node
-		switch {
-		case n == nil:
-			return fmt.Errorf("picked no node, want one of %d", len(nodes))
-		case !slices.Contains(nodes, n):
-			return fmt.Errorf("picked %q, which is none of the %d nodes that the Picker was made for", n.ID(), len(nodes))
+		if err := wantMember(p.Pick(callers.next()).Node, nodes); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func wantMember(n *balancer.Node, nodes []*balancer.Node) error {
+	switch {
+	case n == nil:
+		return fmt.Errorf("picked no node, want one of %d", len(nodes))
+	case !slices.Contains(nodes, n):
+		return fmt.Errorf("picked %q, which is none of the %d nodes that the Picker was made for", n.ID(), len(nodes))
 	}
 	return nil
 }

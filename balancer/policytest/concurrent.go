@@ -1,7 +1,6 @@
 package policytest
 
 import (
-	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -100,11 +99,8 @@ func (st *stress) pick() error {
 			info.Avoid(st.fleet.nodes[1+i%(stressNodes-1)])
 		}
 		n := v.picker.Pick(info).Node
-		switch {
-		case n == nil:
-			return fmt.Errorf("picked no node of %d, one of which is always ready", len(v.nodes))
-		case !slices.Contains(v.nodes, n):
-			return fmt.Errorf("picked %q, which is none of the %d nodes that the Picker was made for", n.ID(), len(v.nodes))
+		if err := wantMember(n, v.nodes); err != nil {
+			return err // one of them is always ready
 		}
 		lease := st.fleet.call(n)
 		if o, ok := v.picker.(balancer.Observer); ok {

@@ -18,13 +18,13 @@ import (
 // A fleet lives in a bubble, and so the Balancer builds nothing while a rule
 // runs: readiness changes only when the rule says so.
 type fleet struct {
-	host      *balancer.Balancer
+	balancer  *balancer.Balancer
 	endpoints []discovery.Endpoint
 	nodes     []*balancer.Node // by ID
 }
 
 func newFleet(n int, weight func(i int) int) *fleet {
-	f := &fleet{host: balancer.New(balancer.Config{Policy: balancer.RoundRobin(), Join: join})}
+	f := &fleet{balancer: balancer.New(balancer.Config{Policy: balancer.RoundRobin(), Join: join})}
 	for i := range n {
 		f.endpoints = append(f.endpoints, discovery.Endpoint{
 			ID:     fmt.Sprintf("e%05d", i),
@@ -41,10 +41,10 @@ func uneven(i int) int { return []int{1, 2, 3, 4, 5, 1, 2}[i%7] }
 
 // update makes endpoints the whole fleet.
 func (f *fleet) update(endpoints []discovery.Endpoint) {
-	if err := f.host.Update(endpoints); err != nil {
+	if err := f.balancer.Update(endpoints); err != nil {
 		panic(err)
 	}
-	f.endpoints, f.nodes = endpoints, f.host.Nodes()
+	f.endpoints, f.nodes = endpoints, f.balancer.Nodes()
 }
 
 // settle waits, in the bubble's time, until the Balancer has seen all changes.
@@ -53,7 +53,7 @@ func (f *fleet) settle() {
 	synctest.Wait()
 }
 
-func (f *fleet) close() { f.host.Close() }
+func (f *fleet) close() { f.balancer.Close() }
 
 // without returns the nodes but the i-th.
 func (f *fleet) without(i int) []*balancer.Node {
@@ -66,7 +66,7 @@ func set(n *balancer.Node, state balancer.GateState) { n.Data().(*gate).set(stat
 // call counts a call on n, as the Balancer does for every pick. The Lease is the
 // zero one when the gate refuses.
 func (f *fleet) call(n *balancer.Node) balancer.Lease {
-	l, _ := f.host.Pick(&balancer.Info{Endpoint: n.ID()})
+	l, _ := f.balancer.Pick(&balancer.Info{Endpoint: n.ID()})
 	return l
 }
 

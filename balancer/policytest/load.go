@@ -1,8 +1,6 @@
 package policytest
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
@@ -29,11 +27,8 @@ func (s *subject) load(f *fleet, picker balancer.Picker, inFlight int) *load {
 // next makes a call and returns where it went.
 func (l *load) next() (*balancer.Node, error) {
 	n := l.picker.Pick(l.callers.next()).Node
-	switch {
-	case n == nil:
-		return nil, errors.New("picked no node, want a ready one")
-	case !n.Ready():
-		return nil, fmt.Errorf("picked %q, which is not ready", n.ID())
+	if err := wantReady(n); err != nil {
+		return nil, err
 	}
 	lease := l.fleet.call(n)
 	lease.Report(balancer.Outcome{Verdict: balancer.Success})

@@ -16,8 +16,8 @@ const maxOutput = 1024
 // verdict is what the agent is told about a TTL check.
 type verdict struct{ status, output string }
 
-// asker asks a TTLCheck's Ready, one call at a time. It belongs to one keeper
-// after the other, but for last.
+// asker asks a TTLCheck's Ready, one call at a time. One keeper after the other
+// uses it; last is read by whoever registers, too.
 type asker struct {
 	ready   func(context.Context) error
 	within  time.Duration

@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -68,27 +69,15 @@ func (p polling) validateThreshold(field string, n int) error {
 // define begins Consul's form of the check.
 func (p polling) define() *api.AgentServiceCheck {
 	return &api.AgentServiceCheck{
-		Interval:               orDefault(p.interval, defaultInterval).String(),
-		Timeout:                orDefault(p.timeout, defaultProbe).String(),
+		Interval:               cmp.Or(p.interval, defaultInterval).String(),
+		Timeout:                cmp.Or(p.timeout, defaultProbe).String(),
 		SuccessBeforePassing:   p.success,
 		FailuresBeforeCritical: p.failures,
 	}
 }
 
 // target is the address that the check asks.
-func (p polling) target(endpoint string) string {
-	if p.addr == "" {
-		return endpoint
-	}
-	return p.addr
-}
-
-func orDefault(d, zero time.Duration) time.Duration {
-	if d == 0 {
-		return zero
-	}
-	return d
-}
+func (p polling) target(endpoint string) string { return cmp.Or(p.addr, endpoint) }
 
 // validateChecks returns every mistake in the checks of a Registrar, or nil.
 func validateChecks(checks []Check) error {

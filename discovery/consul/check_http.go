@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -81,7 +82,7 @@ func (c HTTPCheck) validateHeader() error {
 		}
 		for _, value := range values {
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("consul: HTTPCheck.Header[%q] holds a character that no HTTP header may carry", name)
+				return fmt.Errorf("consul: HTTPCheck.Header[%q] holds a character that no HTTP header may carry, want no control characters", name)
 			}
 		}
 	}
@@ -90,18 +91,12 @@ func (c HTTPCheck) validateHeader() error {
 
 func (c HTTPCheck) define(addr string) *api.AgentServiceCheck {
 	check := c.polling().define()
-	scheme, path := "http", c.Path
+	scheme := "http"
 	if c.TLS {
 		scheme = "https"
 	}
-	if path == "" {
-		path = "/"
-	}
-	check.HTTP = scheme + "://" + c.polling().target(addr) + path
-	check.Method = c.Method
-	if check.Method == "" {
-		check.Method = http.MethodGet
-	}
+	check.HTTP = scheme + "://" + c.polling().target(addr) + cmp.Or(c.Path, "/")
+	check.Method = cmp.Or(c.Method, http.MethodGet)
 	check.Header = http.Header(c.Header).Clone()
 	check.TLSSkipVerify, check.TLSServerName = c.TLSSkipVerify, c.TLSServerName
 	return check

@@ -200,16 +200,13 @@ func TestForgetfulAgent(t *testing.T) {
 
 func awaitService(t *testing.T, agent *consultest.Agent, id string) {
 	t.Helper()
-	for began := time.Now(); time.Since(began) < patience; <-time.After(5 * time.Millisecond) {
+	eventually(t, "service "+id+" at the agent", func() bool {
 		services, err := agent.Client.Agent().Services()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if services[id] != nil {
-			return
-		}
-	}
-	t.Fatalf("%s is not registered again within %v", id, patience)
+		return services[id] != nil
+	})
 }
 
 // TestBadChecks checks that a mistake in a check is an error that names it.

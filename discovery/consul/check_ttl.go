@@ -1,6 +1,7 @@
 package consul
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -38,4 +39,4 @@ func (c TTLCheck) define(string) *api.AgentServiceCheck {
 	return &api.AgentServiceCheck{TTL: c.ttl().String()}
 }
 
-func (c TTLCheck) ttl() time.Duration { return orDefault(c.TTL, defaultTTL) }
+func (c TTLCheck) ttl() time.Duration { return cmp.Or(c.TTL, defaultTTL) }

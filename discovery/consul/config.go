@@ -53,8 +53,9 @@ type Config struct {
 	Tags []string
 
 	// Filter is an expression of Consul's filter language that an entry must
-	// satisfy for a Resolver, for example `Service.Meta.version == "2"`. Empty means all. A
-	// mistake in it is found by Consul: the watch yields it as an error.
+	// satisfy for a Resolver, for example `Service.Meta.version == "2"`. Empty
+	// means all. A mistake in it is found by Consul: the watch yields it as an
+	// error.
 	Filter string
 
 	// TLS, if set, makes the connection https with this configuration, whatever
@@ -63,9 +64,9 @@ type Config struct {
 	// CONSUL_TLS_SERVER_NAME and CONSUL_HTTP_SSL_VERIFY say.
 	TLS *tls.Config
 
-	// Wait is the longest time a Resolver's query waits for a change, from 1 s to 10 min;
-	// each query draws its own between 3/4 of it and all of it. It bounds how
-	// old the known set can be after Consul restored a snapshot.
+	// Wait is the longest time a Resolver's query waits for a change, from 1 s to
+	// 10 min; each query draws its own between 3/4 of it and all of it. It bounds
+	// how old the known set can be after Consul restored a snapshot.
 	// Zero means 60 s.
 	Wait time.Duration
 

@@ -92,16 +92,7 @@ type source struct {
 
 func newSource(t *testing.T, agent *consultest.Agent) *source {
 	t.Helper()
-	registrar, err := consul.NewRegistrar(consul.Config{Address: agent.Addr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := registrar.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return &source{registrar: registrar, standing: make(map[string]discovery.Registration)}
+	return &source{registrar: newRegistrar(t, consul.Config{Address: agent.Addr}), standing: make(map[string]discovery.Registration)}
 }
 
 func (s *source) set(endpoints ...discovery.Endpoint) error {

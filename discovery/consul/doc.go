@@ -50,6 +50,8 @@
 //	Timeout     15 s, added to 17/16 of the wait
 //	Logger      slog.Default()
 //
+// and for a Registrar DeregisterAfter, 10 min.
+//
 // # Registering
 //
 //	registrar, err := consul.NewRegistrar(consul.Config{}, consul.HTTPCheck{Path: "/healthz"})

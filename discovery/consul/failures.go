@@ -35,16 +35,12 @@ func (f *failures) backoff(err error) time.Duration {
 	if f.unreached {
 		f.n = min(f.n, maxUnreached)
 	}
-	return backoff(f.n)
+	return backoff(f.n, backoffMax)
 }
 
-// backoff returns how long to rest after so many failures in a row (from 1):
-// exponential with full jitter, so that a fleet does not come back in step
+// backoff returns how long to rest after so many failures in a row (from 1), at
+// most: exponential with full jitter, so that a fleet does not come back in step
 // (AWS Architecture Blog, "Exponential Backoff And Jitter").
-func backoff(failures int) time.Duration {
-	ceiling := backoffMax
-	if failures <= 10 {
-		ceiling = min(backoffMax, backoffBase<<failures)
-	}
-	return rand.N(ceiling)
+func backoff(failures int, most time.Duration) time.Duration {
+	return rand.N(min(most, backoffBase<<min(failures, 11)))
 }

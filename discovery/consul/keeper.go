@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 )
 
 const (
@@ -88,7 +90,7 @@ func (k *keeper) step() time.Duration {
 	k.note(err, forgotten)
 	if err != nil {
 		k.failures++
-		return rand.N(min(keepMax, backoffBase<<min(k.failures, 10)))
+		return backoff(k.failures, keepMax)
 	}
 	k.failures = 0
 	return jitter(k.reg.registrar.interval())
@@ -161,7 +163,7 @@ func (k *keeper) note(err error, forgotten bool) {
 }
 
 func (k *keeper) noteVerdict(v verdict) {
-	sick := v.status != "passing"
+	sick := v.status != api.HealthPassing
 	if sick == k.sick && !k.hangs {
 		return
 	}

@@ -68,7 +68,7 @@ func TestBackoff(t *testing.T) {
 	} {
 		var most time.Duration
 		for range 1000 {
-			most = max(most, consul.Backoff(test.failures))
+			most = max(most, consul.Backoff(test.failures, consul.BackoffMax))
 		}
 		if most >= test.ceiling || most < test.ceiling*9/10 {
 			t.Errorf("after %d failures at most %v in 1000 draws, want up to %v", test.failures, most, test.ceiling)

@@ -3,7 +3,6 @@ package consul
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/fairlead-go/fairlead/discovery"
@@ -165,7 +164,7 @@ func (w *watch) judge(ctx context.Context, a answer) (*discovery.Snapshot, error
 	}
 	s := discovery.Snapshot{Endpoints: a.entries.endpoints, Unknown: !w.seen && a.entries.total == 0}
 	switch {
-	case w.last != nil && equal(*w.last, s):
+	case w.last != nil && w.last.Equal(s):
 		return &s, nil
 	case !a.leader && (a.entries.total == 0 || a.asked == 0 && a.index < w.known):
 		w.confirm = true
@@ -186,7 +185,7 @@ func (w *watch) news(s *discovery.Snapshot) bool {
 	if s == nil {
 		return false
 	}
-	changed := w.last == nil || !equal(*w.last, *s)
+	changed := w.last == nil || !w.last.Equal(*s)
 	healed := w.failed
 	w.failed = false
 	if changed {
@@ -194,10 +193,6 @@ func (w *watch) news(s *discovery.Snapshot) bool {
 		w.pace.refund()
 	}
 	return changed || healed
-}
-
-func equal(a, b discovery.Snapshot) bool {
-	return a.Unknown == b.Unknown && slices.EqualFunc(a.Endpoints, b.Endpoints, discovery.Endpoint.Equal)
 }
 
 // rest waits after a failure; Refresh shortens it. There is no need to while a

@@ -38,8 +38,8 @@ func (f *follower) calm(d time.Duration) (errors int) {
 }
 
 // right returns when the set is addrs, which must be so within d. It checks
-// that it is neither empty nor unknown before, and returns how long it took.
-func (f *follower) right(d time.Duration, addrs ...string) time.Duration {
+// that it is neither empty nor unknown before.
+func (f *follower) right(d time.Duration, addrs ...string) {
 	f.t.Helper()
 	began := time.Now()
 	e := f.until(fmt.Sprintf("set of %v", addrs), func(e event) bool {
@@ -53,7 +53,6 @@ func (f *follower) right(d time.Duration, addrs ...string) time.Duration {
 		f.t.Errorf("the set is right after %v, want within %v", took, d)
 	}
 	f.t.Logf("the set is right after %v, of %v allowed", took.Round(time.Millisecond), d)
-	return took
 }
 
 // enlist registers an instance of users with the catalog, on a node that no
@@ -88,17 +87,7 @@ func strike(t *testing.T, agent *consultest.Agent, id string) {
 // write tries until it works.
 func write(t *testing.T, do func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		err := do()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	eventually(t, "leader that takes it", func() bool { return do() == nil })
 }
 
 // onBothStates is onBothBackends with servers that keep their state.

@@ -42,16 +42,26 @@ func replacement(ctx context.Context, s Subject) error {
 	return follows(ctx, s, s.at(0, 1), s.at(1, 2))
 }
 
-// follows checks that the second set is yielded after the first.
-func follows(ctx context.Context, s Subject, first, second []discovery.Endpoint) error {
-	if err := s.set(first); err != nil {
-		return err
+// watchSet sets endpoints, and returns a watch that has yielded them.
+func (s Subject) watchSet(ctx context.Context, endpoints []discovery.Endpoint) (*stream, error) {
+	if err := s.set(endpoints); err != nil {
+		return nil, err
 	}
 	st := s.watch(ctx, s.Service)
-	defer st.stop()
-	if err := st.untilSays(s, first); err != nil {
+	if err := st.untilSays(s, endpoints); err != nil {
+		st.stop()
+		return nil, err
+	}
+	return st, nil
+}
+
+// follows checks that the second set is yielded after the first.
+func follows(ctx context.Context, s Subject, first, second []discovery.Endpoint) error {
+	st, err := s.watchSet(ctx, first)
+	if err != nil {
 		return err
 	}
+	defer st.stop()
 	if err := s.set(second); err != nil {
 		return err
 	}
@@ -95,16 +105,12 @@ func identities(s discovery.Snapshot) []string {
 }
 
 func equal(ctx context.Context, s Subject) error {
-	set := s.at(0, 1)
-	if err := s.set(set); err != nil {
+	st, err := s.watchSet(ctx, s.at(0, 1))
+	if err != nil {
 		return err
 	}
-	st := s.watch(ctx, s.Service)
 	defer st.stop()
-	if err := st.untilSays(s, set); err != nil {
-		return err
-	}
-	for _, same := range [][]discovery.Endpoint{set, s.at(1, 0)} {
+	for _, same := range [][]discovery.Endpoint{s.at(0, 1), s.at(1, 0)} {
 		if err := s.set(same); err != nil {
 			return err
 		}
@@ -123,17 +129,12 @@ func (st *stream) repeats() error {
 		if e.failed() {
 			continue
 		}
-		if last != nil && last.err == nil && e.err == nil && sameSnapshot(last.copy, e.copy) {
+		if last != nil && last.err == nil && e.err == nil && last.copy.Equal(e.copy) {
 			return fmt.Errorf("%v came twice in a row, due nothing until it changes", e)
 		}
 		last = &e
 	}
 	return nil
-}
-
-func sameSnapshot(a, b discovery.Snapshot) bool {
-	exact := Subject{Same: discovery.Endpoint.Equal}
-	return a.Unknown == b.Unknown && (a.Unknown || exact.says(a, b.Endpoints))
 }
 
 // immutable does not ask whether the changes come: that is for other rules.
@@ -160,15 +161,11 @@ func immutable(ctx context.Context, s Subject) error {
 }
 
 func empty(ctx context.Context, s Subject) error {
-	set := s.at(0, 1)
-	if err := s.set(set); err != nil {
+	st, err := s.watchSet(ctx, s.at(0, 1))
+	if err != nil {
 		return err
 	}
-	st := s.watch(ctx, s.Service)
 	defer st.stop()
-	if err := st.untilSays(s, set); err != nil {
-		return err
-	}
 	if err := s.set(nil); err != nil {
 		return err
 	}

@@ -64,14 +64,11 @@ func saidAgain(ctx context.Context, s Subject) error {
 // during it.
 func (s Subject) failing(ctx context.Context, f func(set []discovery.Endpoint, streams []*stream) error) (err error) {
 	set := s.at(0, 1)
-	if err := s.set(set); err != nil {
+	before, err := s.watchSet(ctx, set)
+	if err != nil {
 		return err
 	}
-	before := s.watch(ctx, s.Service)
 	defer before.stop()
-	if err := before.untilSays(s, set); err != nil {
-		return err
-	}
 	if err := s.fail(true); err != nil {
 		return err
 	}

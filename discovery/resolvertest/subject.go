@@ -37,7 +37,8 @@ type Subject struct {
 	Unknown string
 
 	// Fail makes the source fail, and heals it again. Set is not called while
-	// it fails. Nil means that failures are not tested.
+	// it fails, and Fail(false) also where it does not fail. Nil means that
+	// failures are not tested.
 	Fail func(failing bool) error
 
 	// Same reports whether an endpoint that came is the one that was set. Write

@@ -13,7 +13,8 @@ import (
 	"github.com/fairlead-go/fairlead/discovery/consul"
 )
 
-// heartbeat is how often a server must say that it is well, three times over.
+// heartbeat is the TTL of a registration: the longest silence of a server. It
+// says that it is well three times as often.
 const heartbeat = 3 * time.Second
 
 // serve is one server: it finds the other service by name, and is found by its

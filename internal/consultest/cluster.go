@@ -1,6 +1,7 @@
 package consultest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,7 +86,7 @@ func (c *Cluster) leader() (*Agent, error) {
 		found = c.Servers[i]
 	}
 	if found == nil {
-		return nil, fmt.Errorf("no server runs")
+		return nil, errors.New("no server runs")
 	}
 	return found, nil
 }
