@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +179,14 @@ func BenchmarkDecode(b *testing.B) {
 			if endpoints, _, err := consul.Decode(data); err != nil || len(endpoints) != 5000 {
 				b.Fatal(len(endpoints), err)
 			}
+		}
+	})
+	b.Run("held", func(b *testing.B) {
+		for b.Loop() {
+			before := heap()
+			endpoints, _, _ := consul.Decode(data)
+			b.ReportMetric(float64(heap()-before)/float64(len(endpoints)), "B-held/endpoint")
+			runtime.KeepAlive(endpoints)
 		}
 	})
 	b.Run("consul-api", func(b *testing.B) {

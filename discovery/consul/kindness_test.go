@@ -137,3 +137,11 @@ func measureCPU(agent *consultest.Agent) func() time.Duration {
 	began := agent.CPUTime()
 	return func() time.Duration { return agent.CPUTime() - began }
 }
+
+// heap is what is in use after a collection.
+func heap() int64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return int64(stats.HeapAlloc)
+}
