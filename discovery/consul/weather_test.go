@@ -20,6 +20,10 @@ import (
 // or the first look at one that has come back.
 const soon = 2 * time.Second
 
+// healed is the bound on what follows errors of the agent's own: the longest
+// back-off comes first. The mean is a few seconds.
+const healed = consul.BackoffMax + soon
+
 // calm reads for a while and checks that no snapshot comes, but errors may. It
 // returns how many did.
 func (f *follower) calm(d time.Duration) (errors int) {
