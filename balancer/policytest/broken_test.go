@@ -387,6 +387,19 @@ func brokenPolicies(t *testing.T) []brokenPolicy {
 			}
 			return c
 		})},
+		{name: "Reason names the node where two are avoided", caught: "reason", policy: picking(func(ready []*balancer.Node, info *balancer.Info) balancer.Choice {
+			c := anyOf(ready).Pick(info)
+			avoided := 0
+			for _, n := range ready {
+				if info.Avoids(n) {
+					avoided++
+				}
+			}
+			if c.Node != nil && avoided == 2 {
+				c.Reason = c.Node.ID()
+			}
+			return c
+		})},
 		{name: "Reason counts", caught: "reason", policy: building(func(nodes []*balancer.Node, _ balancer.Picker) balancer.Picker {
 			texts := make([]string, 100)
 			for i := range texts {

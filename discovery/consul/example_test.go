@@ -15,7 +15,7 @@ import (
 )
 
 func Example() {
-	// In place of an agent: one that knows two instances of users.
+	// In place of an agent: one that knows two endpoints of users.
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Consul-Index", "7")
 		fmt.Fprint(w, `[
