@@ -213,6 +213,31 @@ func TestDNSTargetFails(t *testing.T) {
 	f.wants("10.0.0.4:80")
 }
 
+// TestDNSBackupTargetFails: what was known of a backup's targets stays too, though
+// the better priority was asked first.
+func TestDNSBackupTargetFails(t *testing.T) {
+	records := []string{
+		"users.test. 0 IN SRV 10 1 80 gone.test.", "users.test. 0 IN SRV 15 1 80 gone.test.",
+		"users.test. 0 IN SRV 20 1 80 a.test.", "users.test. 0 IN SRV 20 1 80 b.test.",
+	}
+	n := newNameserver(t, append(records, "a.test. 0 IN A 10.0.0.1", "b.test. 0 IN A 10.0.0.2")...)
+	a, b := question{"a.test.", 0}, question{"b.test.", 0}
+	f := followDNS(t, discovery.DNS(discovery.DNSConfig{
+		SRV: true, Resolver: n.serve(), Interval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	}), "users.test")
+	f.wants("10.0.0.1:80 10.0.0.2:80")
+	n.fault(b, rcode(dns.RcodeServerFailure))
+	n.set(append(records, "a.test. 0 IN A 10.0.0.3")...)
+	f.wants("10.0.0.2:80 10.0.0.3:80")
+	n.fault(a, rcode(dns.RcodeServerFailure))
+	f.nextError()
+	n.set(append(records, "a.test. 0 IN A 10.0.0.4")...)
+	n.fault(a, nil)
+	f.wants("10.0.0.2:80 10.0.0.4:80")
+	n.fault(b, nil)
+	f.wants("10.0.0.4:80")
+}
+
 // A name without a dot is asked for both families at once, so that a search list
 // is walked once. What fails of it is a failure too, whichever comes first.
 func TestDNSSearchedNameFails(t *testing.T) {
@@ -246,6 +271,24 @@ func TestDNSForgetsWhatIsGone(t *testing.T) {
 	n.fault(question{"", dns.TypeA}, rcode(dns.RcodeServerFailure))
 	n.set("users.test. 0 IN AAAA fd00::1")
 	f.wants("[fd00::1]:80")
+}
+
+// Nor must a target's, when the SRV records themselves were gone.
+func TestDNSForgetsTargetsOfGoneRecords(t *testing.T) {
+	records := []string{
+		"users.test. 0 IN SRV 0 1 80 a.test.", "users.test. 0 IN SRV 0 1 80 b.test.",
+		"a.test. 0 IN A 10.0.0.1", "b.test. 0 IN A 10.0.0.2",
+	}
+	n := newNameserver(t, records...)
+	f := followDNS(t, discovery.DNS(discovery.DNSConfig{
+		SRV: true, Resolver: n.serve(), Interval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	}), "users.test")
+	f.wants("10.0.0.1:80 10.0.0.2:80")
+	n.set()
+	f.wants("")
+	n.fault(question{"b.test.", 0}, rcode(dns.RcodeServerFailure))
+	n.set(records...)
+	f.wants("10.0.0.1:80")
 }
 
 // A socket that nobody listens at is an error, and the watch goes on.

@@ -39,11 +39,10 @@ func (w *dnsWatch) lookupHost(ctx context.Context) ([]Endpoint, error) {
 // lookupAddrs asks for the addresses of all hosts. A question that failed is
 // answered from memory, as long as another one brought addresses; else all stays
 // as it was, and the failure is the error. If no host has addresses, the error
-// satisfies isNotFound.
+// satisfies isNotFound. A look-up may call it for one priority after the other.
 func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string][]netip.Addr, error) {
 	questions := w.questions(hosts)
 	answers := w.resolver.ask(ctx, questions)
-	known := make(map[dnsQuestion][]netip.Addr, len(questions))
 	found := make(map[string][]netip.Addr, len(hosts))
 	var failed, absent error
 	fresh := false
@@ -58,13 +57,12 @@ func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string]
 			failed = err
 			addrs = w.known[q]
 		}
-		known[q] = addrs
+		w.learnt[q] = addrs
 		found[q.host] = append(found[q.host], w.usable(addrs)...)
 	}
 	if failed != nil && !fresh {
 		return nil, failed
 	}
-	w.known = known
 	if !fresh {
 		return nil, absent
 	}
@@ -162,7 +160,7 @@ func (w *dnsWatch) warnOfFailures(questions []dnsQuestion, answers []dnsAnswer) 
 	for i, q := range questions {
 		if err := answers[i].err; err != nil && !isNotFound(err) {
 			w.warner.warn("failed "+q.host, "discovery: a part of a DNS look-up failed, what was last known of it stays",
-				"host", q.host, "known", len(w.known[q]), "error", err)
+				"host", q.host, "known", len(w.learnt[q]), "error", err)
 		}
 	}
 }

@@ -23,7 +23,8 @@ type dnsWatch struct {
 	wake     <-chan struct{}
 	warner   dnsWarner
 
-	known    map[dnsQuestion][]netip.Addr // the last answers
+	known    map[dnsQuestion][]netip.Addr // the answers of the last look-up that did not fail
+	learnt   map[dnsQuestion][]netip.Addr // those of the one under way
 	looked   time.Time                    // when the last look-up began
 	failures int                          // in a row
 	last     told
@@ -61,6 +62,7 @@ func (w *dnsWatch) run(ctx context.Context, yield func(Snapshot, error) bool) {
 // look asks once.
 func (w *dnsWatch) look(ctx context.Context) (Snapshot, error) {
 	w.looked = time.Now()
+	w.learnt = make(map[dnsQuestion][]netip.Addr)
 	within, cancel := context.WithTimeout(ctx, w.resolver.config.timeout())
 	defer cancel()
 	var endpoints []Endpoint
@@ -77,6 +79,7 @@ func (w *dnsWatch) look(ctx context.Context) (Snapshot, error) {
 	default:
 		return Snapshot{}, err
 	}
+	w.known = w.learnt
 	w.seen = w.seen || err == nil
 	return Snapshot{Endpoints: endpoints, Unknown: !w.seen}, nil
 }
