@@ -186,7 +186,23 @@ func TestDNSOneFamilyFails(t *testing.T) {
 	}
 }
 
-// TestDNSTargetFails is the same for the targets of SRV records.
+// An address that cannot be dialled does not make an empty service of one whose
+// other question failed.
+func TestDNSOneFamilyFailsAndOneIsBlocked(t *testing.T) {
+	n := newNameserver(t, "users.test. 0 IN A 0.0.0.0", "users.test. 0 IN AAAA fd00::1")
+	aaaa := question{"users.test.", dns.TypeAAAA}
+	n.fault(aaaa, rcode(dns.RcodeServerFailure))
+	f := followDNS(t, discovery.DNS(discovery.DNSConfig{
+		Resolver: n.serve(), Interval: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	}), "users.test:80")
+	f.nextError()
+	n.fault(aaaa, nil)
+	f.wants("[fd00::1]:80")
+	n.set("users.test. 0 IN A 0.0.0.0")
+	f.wants("")
+}
+
+// TestDNSTargetFails is TestDNSOneFamilyFails for the targets of SRV records.
 func TestDNSTargetFails(t *testing.T) {
 	records := []string{"users.test. 0 IN SRV 0 1 80 a.test.", "users.test. 0 IN SRV 0 1 80 b.test."}
 	n := newNameserver(t, append(records, "a.test. 0 IN A 10.0.0.1", "b.test. 0 IN A 10.0.0.2")...)

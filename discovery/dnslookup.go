@@ -37,15 +37,15 @@ func (w *dnsWatch) lookupHost(ctx context.Context) ([]Endpoint, error) {
 }
 
 // lookupAddrs asks for the addresses of all hosts. A question that failed is
-// answered from memory, as long as another one brought addresses; else all stays
-// as it was, and the failure is the error. If no host has addresses, the error
+// answered from memory, as long as another one brought addresses and there is
+// one to dial; else all stays as it was, and the failure is the error. If no host has addresses, the error
 // satisfies isNotFound. A look-up may call it for one priority after the other.
 func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string][]netip.Addr, error) {
 	questions := w.questions(hosts)
 	answers := w.resolver.ask(ctx, questions)
 	found := make(map[string][]netip.Addr, len(hosts))
 	var failed, absent error
-	fresh := false
+	fresh, usable := false, 0
 	for i, q := range questions {
 		addrs := answers[i].addrs
 		switch err := answers[i].err; {
@@ -58,9 +58,11 @@ func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string]
 			addrs = w.known[q]
 		}
 		w.learnt[q] = addrs
-		found[q.host] = append(found[q.host], w.usable(addrs)...)
+		addrs = w.usable(addrs)
+		usable += len(addrs)
+		found[q.host] = append(found[q.host], addrs...)
 	}
-	if failed != nil && !fresh {
+	if failed != nil && (!fresh || usable == 0) {
 		return nil, failed
 	}
 	if !fresh {
