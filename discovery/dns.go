@@ -56,9 +56,13 @@ func (r *DNSResolver) Validate() error { return r.config.validate() }
 // there are some; once there were, their absence is an empty snapshot. A name
 // that cannot be one of DNS is unknown for good, and the error says why.
 // Everything else that goes wrong is yielded as an error, and tried again after a
-// random time of up to 25 ms, doubling to the interval. Where only some of a
-// look-up's questions failed, what was last known of them stays, and the log says
-// so.
+// random time of up to 25 ms, doubling to the interval.
+//
+// Where only some of a look-up's questions failed (AAAA beside A, or some targets
+// of SRV records), it is no error, and what was last known of them stays for 30 s
+// or three intervals, whichever is longer. The first look-up after that goes
+// without, so that a name server that never answers AAAA neither breaks the
+// service nor keeps dead addresses in it. Both are logged, once per host.
 //
 // Where Go asks the system's C library (see package net), a look-up that was
 // given up ends in the background, when the library lets it.

@@ -56,14 +56,15 @@ type DNSConfig struct {
 	// Resolver whose Dial connects to it by TCP, or use package discovery/consul.
 	Resolver *net.Resolver
 
-	// Logger is told of bad records and of questions that failed while others did
-	// not, each once per watch and at most 64 of them. Nil means slog.Default().
+	// Logger is told of bad records and of questions that failed beside others,
+	// each once per watch and at most 64 of them. Nil means slog.Default().
 	Logger *slog.Logger
 }
 
 const (
 	defaultDNSInterval = 10 * time.Second
 	defaultDNSTimeout  = 15 * time.Second
+	leastDNSMemory     = 30 * time.Second
 	placeholder        = "{}"
 )
 
@@ -110,6 +111,12 @@ func validateDNSDuration(field string, d, least, most, zero time.Duration) error
 func (c DNSConfig) interval() time.Duration { return cmp.Or(c.Interval, defaultDNSInterval) }
 
 func (c DNSConfig) timeout() time.Duration { return cmp.Or(c.Timeout, defaultDNSTimeout) }
+
+// memory returns how long what was known of a question stands in for its answer.
+// 30 s outlast the restart of a name server, and with a long interval it takes a
+// few look-ups to tell a failure that lasts from a chance one. Much longer would
+// be worse than to forget: the endpoints may be dead, and nothing says so.
+func (c DNSConfig) memory() time.Duration { return max(leastDNSMemory, 3*c.interval()) }
 
 func (c DNSConfig) logger() *slog.Logger {
 	if c.Logger == nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -17,6 +18,12 @@ const (
 
 // dnsQuestion is one that a name server answers in full, or not at all.
 type dnsQuestion struct{ network, host string }
+
+// dnsKnown is the last answer to a question.
+type dnsKnown struct {
+	addrs   []netip.Addr
+	failing time.Time // since when others are answered and it is not; zero if it is
+}
 
 type dnsAnswer struct {
 	addrs []netip.Addr // sorted, each once
@@ -47,18 +54,18 @@ func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string]
 	var failed, absent error
 	fresh, usable := false, 0
 	for i, q := range questions {
-		addrs := answers[i].addrs
+		known := dnsKnown{addrs: answers[i].addrs}
 		switch err := answers[i].err; {
 		case err == nil:
-			fresh = fresh || addrs != nil
+			fresh = fresh || known.addrs != nil
 		case isNotFound(err):
 			absent = err
 		default:
 			failed = err
-			addrs = w.known[q]
+			known = w.recall(q)
 		}
-		w.learnt[q] = addrs
-		addrs = w.usable(addrs)
+		w.learnt[q] = known
+		addrs := w.usable(known.addrs)
 		usable += len(addrs)
 		found[q.host] = append(found[q.host], addrs...)
 	}
@@ -70,6 +77,20 @@ func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string]
 	}
 	w.warnOfFailures(questions, answers)
 	return found, nil
+}
+
+// recall returns what is known of a question that failed. Its time does not begin
+// with a look-up that failed as a whole, of which nothing is learnt: when an outage
+// ends, some question is the last to be answered again.
+func (w *dnsWatch) recall(q dnsQuestion) dnsKnown {
+	known := w.known[q]
+	if known.failing.IsZero() {
+		known.failing = w.looked
+	}
+	if w.looked.Sub(known.failing) >= w.resolver.config.memory() {
+		known.addrs = nil
+	}
+	return known
 }
 
 // questions asks for each family by itself: asked for both, Go's resolver can say
@@ -160,9 +181,16 @@ func (w *dnsWatch) usable(addrs []netip.Addr) []netip.Addr {
 
 func (w *dnsWatch) warnOfFailures(questions []dnsQuestion, answers []dnsAnswer) {
 	for i, q := range questions {
-		if err := answers[i].err; err != nil && !isNotFound(err) {
-			w.warner.warn("failed "+q.host, "discovery: a part of a DNS look-up failed, what was last known of it stays",
-				"host", q.host, "known", len(w.learnt[q]), "error", err)
+		err := answers[i].err
+		if err == nil || isNotFound(err) {
+			continue
+		}
+		known := len(w.learnt[q].addrs)
+		w.warner.warn("failed "+q.host, "discovery: a part of a DNS look-up failed, what was last known of it stays for now",
+			"host", q.host, "known", known, "for", w.resolver.config.memory(), "error", err)
+		if lost := len(w.known[q].addrs) - known; lost > 0 {
+			w.warner.warn("forgotten "+q.host, "discovery: a part of a DNS look-up has failed for too long, what was last known of it is gone",
+				"host", q.host, "gone", lost, "after", w.resolver.config.memory(), "error", err)
 		}
 	}
 }

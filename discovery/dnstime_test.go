@@ -1,7 +1,10 @@
 package discovery_test
 
 import (
+	"bytes"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,4 +193,88 @@ func TestDNSTimeout(t *testing.T) {
 			t.Log(err)
 		})
 	}
+}
+
+// What was known of a question that fails for good goes in the end, and the
+// service goes on with what is answered.
+func TestDNSForgetsWhatFailsForGood(t *testing.T) {
+	for _, test := range []struct{ interval, memory time.Duration }{
+		{100 * time.Millisecond, 30 * time.Second},
+		{10 * time.Second, 30 * time.Second},
+		{time.Minute, 3 * time.Minute},
+	} {
+		t.Run(test.interval.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testDNSForgets(t, test.interval, test.memory) })
+		})
+	}
+}
+
+func testDNSForgets(t *testing.T, interval, memory time.Duration) {
+	n := newNameserver(t, "users.test. 60 IN A 10.0.0.1", "users.test. 60 IN AAAA fd00::1")
+	var log bytes.Buffer
+	r := discovery.DNS(discovery.DNSConfig{Resolver: n.pipe(), Interval: interval, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	f := followDNS(t, r, "users.test:80")
+	f.wants("10.0.0.1:80 [fd00::1]:80")
+	n.fault(question{"users.test.", dns.TypeAAAA}, rcode(dns.RcodeServerFailure))
+	n.set("users.test. 60 IN A 10.0.0.2")
+	time.Sleep(2 * interval)
+	failed := f.wants("10.0.0.2:80 [fd00::1]:80").at
+	time.Sleep(memory + 2*interval)
+	if e := f.wants("10.0.0.2:80"); e.at.Sub(failed) < memory || e.at.Sub(failed) > memory+interval*11/10 {
+		t.Errorf("gone after %v, want %v and one interval at most", e.at.Sub(failed), memory)
+	}
+	f.quiet(2 * memory)
+	n.set("users.test. 60 IN A 10.0.0.2", "users.test. 60 IN AAAA fd00::2")
+	n.fault(question{"users.test.", dns.TypeAAAA}, nil)
+	time.Sleep(2 * interval)
+	f.wants("10.0.0.2:80 [fd00::2]:80")
+	f.stop()
+	if strings.Count(log.String(), "level=WARN") != 2 || strings.Count(log.String(), "has failed for too long") != 1 {
+		t.Errorf("logged, want one warning that a part failed and one that it is gone:\n%s", log.String())
+	}
+}
+
+// The targets of SRV records go as well, and the others stay.
+func TestDNSForgetsATargetThatFailsForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNameserver(t,
+			"users.test. 60 IN SRV 10 1 80 gone.test.", "users.test. 60 IN SRV 20 1 80 a.test.", "users.test. 60 IN SRV 20 1 80 b.test.",
+			"a.test. 60 IN A 10.0.0.1", "b.test. 60 IN A 10.0.0.2")
+		r := discovery.DNS(discovery.DNSConfig{SRV: true, Resolver: n.pipe(), Logger: slog.New(slog.DiscardHandler)})
+		f := followDNS(t, r, "users.test")
+		f.wants("10.0.0.1:80 10.0.0.2:80")
+		n.fault(question{"b.test.", 0}, rcode(dns.RcodeServerFailure))
+		f.quiet(30 * time.Second)
+		time.Sleep(25 * time.Second)
+		f.wants("10.0.0.1:80")
+		f.quiet(time.Hour)
+	})
+}
+
+// The time begins anew after each answer, and not while no question is answered:
+// neither an outage nor a slow recovery from it takes anything out.
+func TestDNSRemembersThroughAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNameserver(t, "users.test. 60 IN A 10.0.0.1", "users.test. 60 IN AAAA fd00::1")
+		a, aaaa := question{"users.test.", dns.TypeA}, question{"users.test.", dns.TypeAAAA}
+		f := followDNS(t, discovery.DNS(discovery.DNSConfig{Resolver: n.pipe(), Logger: slog.New(slog.DiscardHandler)}), "users.test:80")
+		f.wants("10.0.0.1:80 [fd00::1]:80")
+		for range 10 {
+			n.fault(aaaa, rcode(dns.RcodeServerFailure))
+			f.quiet(29 * time.Second)
+			n.fault(aaaa, nil)
+			f.quiet(15 * time.Second)
+		}
+		n.fault(a, rcode(dns.RcodeServerFailure))
+		n.fault(aaaa, rcode(dns.RcodeServerFailure))
+		time.Sleep(time.Hour)
+		for len(f.events) > 0 {
+			f.nextError()
+		}
+		n.fault(a, nil)
+		f.wants("10.0.0.1:80 [fd00::1]:80")
+		f.quiet(15 * time.Second)
+		n.fault(aaaa, nil)
+		f.quiet(time.Hour)
+	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"time"
 )
 
@@ -23,10 +22,10 @@ type dnsWatch struct {
 	wake     <-chan struct{}
 	warner   dnsWarner
 
-	known    map[dnsQuestion][]netip.Addr // the answers of the last look-up that did not fail
-	learnt   map[dnsQuestion][]netip.Addr // those of the one under way
-	looked   time.Time                    // when the last look-up began
-	failures int                          // in a row
+	known    map[dnsQuestion]dnsKnown // the answers of the last look-up that did not fail
+	learnt   map[dnsQuestion]dnsKnown // those of the one under way
+	looked   time.Time                // when the last look-up began
+	failures int                      // in a row
 	last     told
 	seen     bool // the service has had records
 }
@@ -62,7 +61,7 @@ func (w *dnsWatch) run(ctx context.Context, yield func(Snapshot, error) bool) {
 // look asks once.
 func (w *dnsWatch) look(ctx context.Context) (Snapshot, error) {
 	w.looked = time.Now()
-	w.learnt = make(map[dnsQuestion][]netip.Addr)
+	w.learnt = make(map[dnsQuestion]dnsKnown)
 	within, cancel := context.WithTimeout(ctx, w.resolver.config.timeout())
 	defer cancel()
 	var endpoints []Endpoint
