@@ -26,6 +26,7 @@ type follower struct {
 	events chan event
 	cancel context.CancelFunc
 	ended  chan struct{}
+	seen   *discovery.Snapshot // the last one read, or nil
 }
 
 func newResolver(t *testing.T, config consul.Config) *consul.Resolver {
@@ -74,6 +75,7 @@ func (f *follower) until(what string, ok func(event) bool) event {
 	for {
 		select {
 		case e := <-f.events:
+			f.read(e)
 			if ok(e) {
 				return e
 			}
@@ -82,6 +84,15 @@ func (f *follower) until(what string, ok func(event) bool) event {
 			f.t.Fatalf("no %s within %v", what, patience)
 		}
 	}
+}
+
+// read takes note of what was read, and reports whether it says anything new.
+func (f *follower) read(e event) bool {
+	if e.err != nil || f.seen != nil && f.seen.Equal(e.Snapshot) {
+		return false
+	}
+	f.seen = &e.Snapshot
+	return true
 }
 
 // quiet checks that nothing comes for a while.

@@ -24,17 +24,19 @@ const soon = 2 * time.Second
 // back-off comes first. The mean is a few seconds.
 const healed = consul.BackoffMax + soon
 
-// calm reads for a while and checks that no snapshot comes, but errors may. It
-// returns how many did.
+// calm reads for a while and checks that nothing new comes, but errors may, and
+// after them what is known. It returns how many errors did.
 func (f *follower) calm(d time.Duration) (errors int) {
 	f.t.Helper()
 	for end := time.After(d); ; {
 		select {
 		case e := <-f.events:
-			if e.err == nil {
+			if f.read(e) {
 				f.t.Errorf("got %+v, want at most errors: what is known must be kept", e.Snapshot)
 			}
-			errors++
+			if e.err != nil {
+				errors++
+			}
 		case <-end:
 			return errors
 		}
