@@ -60,7 +60,8 @@ type Info struct {
 	// has waited less than ten seconds.
 	Retryable bool
 
-	// Endpoint, if not empty, is the ID of the only endpoint that will do.
+	// Endpoint, if not empty, is the ID of the only endpoint that will do. The
+	// Balancer sees to that: a Picker need not look at it.
 	Endpoint string
 
 	tried   nodeSet // by earlier attempts of this call

@@ -191,11 +191,11 @@ func TestRegistryRefuses(t *testing.T) {
 	if _, err := r.Register(cancelled, "users", discovery.Endpoint{Addr: "a:1"}); !errors.Is(err, reason) {
 		t.Errorf("Register with an ended context: %v, want its cause", err)
 	}
-	if _, err := r.Register(t.Context(), "", discovery.Endpoint{Addr: "a:1"}); err == nil {
-		t.Error("Register without a name succeeded")
+	if _, err := r.Register(t.Context(), "", discovery.Endpoint{Addr: "a:1"}); !errors.Is(err, discovery.ErrInvalid) {
+		t.Errorf("Register without a name: %v, want ErrInvalid", err)
 	}
-	if _, err := r.Register(t.Context(), "users", discovery.Endpoint{Addr: "a"}); err == nil {
-		t.Error("Register of a malformed endpoint succeeded")
+	if _, err := r.Register(t.Context(), "users", discovery.Endpoint{Addr: "a"}); !errors.Is(err, discovery.ErrInvalid) {
+		t.Errorf("Register of a malformed endpoint: %v, want ErrInvalid", err)
 	}
 	if err := r.Set("users", discovery.Endpoint{Addr: "a:1"}, discovery.Endpoint{Addr: "a:1"}); err == nil || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("Set of duplicates: %v, want an error that says so", err)

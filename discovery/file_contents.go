@@ -3,8 +3,10 @@ package discovery
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"time"
 )
@@ -59,6 +61,10 @@ func (c *fileContents) look(path string) (*fileTable, error) {
 
 func (c *fileContents) failed(err error) (*fileTable, error) {
 	c.info, c.settled = nil, false
+	// Which step found it does not matter: it is the same trouble.
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		err = fmt.Errorf("file %s: %w", p.Path, p.Err)
+	}
 	return c.table, fmt.Errorf("discovery: %w", err)
 }
 

@@ -26,7 +26,8 @@ var (
 )
 
 // Merge returns a Resolver that yields the endpoints of all resolvers together.
-// Of those with the same identity the one of the first resolver counts.
+// Of those with the same identity the one of the first resolver counts: that is
+// the ID, so a server which two sources call by different IDs counts twice.
 // A service is unknown where all say so.
 func Merge(resolvers ...Resolver) *Merged {
 	return &Merged{resolvers: slices.Clone(resolvers)}
@@ -86,7 +87,7 @@ func (m *Merged) Validate() error {
 	}
 	var errs []error
 	for i, r := range m.resolvers {
-		errs = append(errs, validateInner(fmt.Sprintf("resolver %d of Merge, counted from 0,", i), r))
+		errs = append(errs, validateInner(fmt.Sprintf("Merge[%d]", i), r))
 	}
 	return errors.Join(errs...)
 }

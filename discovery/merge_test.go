@@ -194,8 +194,8 @@ func TestMergeEnds(t *testing.T) {
 
 func TestMergeRefuses(t *testing.T) {
 	refuses(t, "nothing", discovery.Merge().Validate(), []string{"Merge", "no resolvers"})
-	refuses(t, "nil", discovery.Merge(discovery.Services{}, nil).Validate(), []string{"Merge", "resolver 1", "nil"})
-	refuses(t, "inner errors", discovery.Merge(invalid{}).Validate(), []string{"resolver 0", "not in order"})
+	refuses(t, "nil", discovery.Merge(discovery.Services{}, nil).Validate(), []string{"Merge", "Merge[1]", "nil"})
+	refuses(t, "inner errors", discovery.Merge(invalid{}).Validate(), []string{"Merge[0]", "not in order"})
 	refuses(t, "fine", discovery.Merge(discovery.Services{}, discovery.NewRegistry()).Validate(), nil)
 	synctest.Test(t, func(t *testing.T) {
 		record(t, discovery.Merge(), "users").came("!discovery: Merge has no resolvers, want one at least")

@@ -2,6 +2,8 @@ package discovery
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -34,11 +36,8 @@ func (r *Registry) Register(ctx context.Context, service string, e Endpoint) (Re
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := validateName(service); err != nil {
-		return nil, err
-	}
-	if err := e.Validate(); err != nil {
-		return nil, err
+	if err := errors.Join(validateName(service), e.Validate()); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	r.update(service, func(endpoints []Endpoint) []Endpoint {
 		if i := indexOf(endpoints, e.Identity()); i >= 0 {

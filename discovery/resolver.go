@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
@@ -58,11 +59,16 @@ type Refresher interface {
 	Refresh(service string)
 }
 
+// ErrInvalid is in the chain of what Register returns where the service or the
+// endpoint itself is at fault: to try again is of no use.
+var ErrInvalid = errors.New("discovery: the endpoint cannot be registered")
+
 // Registrar makes endpoints known under a service's name.
 // Implementations are safe for concurrent use.
 type Registrar interface {
 	// Register makes e known as an endpoint of service. The same ID again
-	// updates what is known of it. ctx bounds the call, not the registration,
+	// updates what is known of it. What can never be registered is an error that
+	// wraps [ErrInvalid]. ctx bounds the call, not the registration,
 	// which stands until it is deregistered.
 	Register(ctx context.Context, service string, e Endpoint) (Registration, error)
 }

@@ -38,7 +38,7 @@ func (s Services) Validate() error {
 		seen := make(map[string]bool, len(s[name]))
 		for _, e := range s[name] {
 			if err := e.Validate(); err != nil {
-				errs = append(errs, fmt.Errorf("service %q: %w", name, err))
+				errs = append(errs, fmt.Errorf("discovery: service %q: %w", name, unprefixed(err)))
 			}
 			if seen[e.Identity()] {
 				errs = append(errs, fmt.Errorf("discovery: service %q: endpoint %q stands twice, want each ID once", name, e.Identity()))

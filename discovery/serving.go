@@ -16,6 +16,7 @@ import (
 //
 //	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 //	defer stop()
+//	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 //	listener, err := net.Listen("tcp", "10.0.0.1:8080")
 //	…
 //	err = discovery.Serving{
@@ -70,7 +71,8 @@ const (
 //
 // A registry that cannot be reached does not keep the server from serving:
 // registering is tried again after a random time of up to 50 ms, doubling to 5 s,
-// and logged once.
+// and logged once. A registry that cannot take the endpoint ([ErrInvalid]) ends
+// Run with that error.
 //
 // Run returns nil if ctx ended and all calls in flight were answered; otherwise
 // what went wrong: a field of s, the end of the server, a Deregister that failed
@@ -93,14 +95,15 @@ func (s Serving) Run(ctx context.Context) error {
 
 // running is a server that serves.
 type running struct {
-	ended chan struct{} // closed when Serve has returned, and err stands
+	ended context.Context // ends when Serve has returned, and err stands
 	err   error
 }
 
 func start(server Server, l net.Listener) *running {
-	r := &running{ended: make(chan struct{})}
+	ended, end := context.WithCancel(context.Background())
+	r := &running{ended: ended}
 	go func() {
-		defer close(r.ended)
+		defer end()
 		if r.err = server.Serve(l); r.err == nil {
 			r.err = errors.New("nobody asked it to")
 		}
@@ -111,7 +114,7 @@ func start(server Server, l net.Listener) *running {
 // await returns when the server has ended, or the cause of ctx's end.
 func (r *running) await(ctx context.Context) error {
 	select {
-	case <-r.ended:
+	case <-r.ended.Done():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -163,27 +166,30 @@ func orDefault(field string, d *time.Duration, zero time.Duration) error {
 	return nil
 }
 
-// serve registers, and returns when ctx ends or, with an error, when the server does.
+// serve registers, and returns when ctx ends or, with an error, when the server
+// does or the registry refuses.
 func (s *Serving) serve(ctx context.Context, server *running) (Registration, error) {
-	registering, stop := context.WithCancel(ctx)
-	registered := make(chan Registration, 1)
-	go func() { registered <- s.register(registering) }()
-	var err error
-	select {
-	case <-ctx.Done():
-	case <-server.ended:
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(server.ended, stop)()
+	registration, err := s.register(serving)
+	if err != nil {
+		return nil, err
+	}
+	<-serving.Done()
+	if ctx.Err() == nil {
 		err = s.ended(server)
 	}
-	stop()
-	return <-registered, err
+	return registration, err
 }
 
 func (s *Serving) ended(server *running) error {
 	return fmt.Errorf("discovery: the server of %q ended: %w", s.Service, server.err)
 }
 
-// register tries until it succeeds, or returns nil when ctx has ended.
-func (s *Serving) register(ctx context.Context) Registration {
+// register tries until it succeeds or is refused, or returns nil when ctx has
+// ended.
+func (s *Serving) register(ctx context.Context) (Registration, error) {
 	failing := false
 	for ceiling := registerBackoff; ctx.Err() == nil; ceiling = min(2*ceiling, registerRest) {
 		registration, err := s.registerOnce(ctx)
@@ -192,7 +198,9 @@ func (s *Serving) register(ctx context.Context) Registration {
 			if failing {
 				s.Logger.Info("discovery: registered", "service", s.Service, "endpoint", s.Endpoint.Identity())
 			}
-			return registration
+			return registration, nil
+		case errors.Is(err, ErrInvalid):
+			return nil, err
 		case !failing && ctx.Err() == nil:
 			failing = true
 			s.Logger.Warn("discovery: registering failed, trying on", "service", s.Service, "endpoint", s.Endpoint.Identity(), "error", err)
@@ -204,7 +212,7 @@ func (s *Serving) register(ctx context.Context) Registration {
 		case <-timer.C:
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // registerOnce gives an attempt a moment to finish after ctx has ended: one that
@@ -236,7 +244,7 @@ func (s *Serving) linger(server *running) error {
 	select {
 	case <-timer.C:
 		return nil
-	case <-server.ended:
+	case <-server.ended.Done():
 		return s.ended(server)
 	}
 }

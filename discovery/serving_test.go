@@ -96,6 +96,7 @@ type registrar struct {
 	failures int // so many attempts fail
 	takes    time.Duration
 	leave    error
+	refusal  error
 	attempts int
 }
 
@@ -108,6 +109,9 @@ func (r *registrar) Register(ctx context.Context, service string, e discovery.En
 	case <-ctx.Done():
 		r.say("register cut")
 		return nil, ctx.Err()
+	}
+	if r.refusal != nil {
+		return nil, r.refusal
 	}
 	if r.attempts <= r.failures {
 		return nil, errAway
@@ -201,6 +205,13 @@ func TestServingOrder(t *testing.T) {
 			registrar: registrar{takes: time.Hour},
 			stopAfter: 100 * time.Millisecond,
 			want:      []string{"0s serve", "1.1s register cut", "1.1s shut down", "1.1s served"},
+		},
+		{
+			name:      "the registry refuses the endpoint",
+			registrar: registrar{refusal: fmt.Errorf("%w: too heavy", discovery.ErrInvalid)},
+			stopAfter: time.Minute,
+			want:      []string{"0s serve", "0s shut down", "0s served"},
+			wantErr:   []error{discovery.ErrInvalid},
 		},
 		{
 			name: "stopped before it began",

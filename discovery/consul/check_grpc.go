@@ -12,7 +12,8 @@ import (
 
 // GRPCCheck makes the agent ask the endpoint's gRPC health service
 // (grpc.health.v1): SERVING is passing, all else is critical. The zero value
-// asks the endpoint's address about the server as a whole.
+// asks the endpoint's address about the server as a whole. The server has to
+// offer that service, as google.golang.org/grpc/health does.
 type GRPCCheck struct {
 	// Service that the health service is asked about. Empty means the server as
 	// a whole.

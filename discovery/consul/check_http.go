@@ -15,7 +15,8 @@ import (
 
 // HTTPCheck makes the agent ask the endpoint by HTTP: a status of 2xx is
 // passing, 429 is warning, and any other or no answer is critical. The zero
-// value asks GET / of the endpoint's address.
+// value asks GET / of the endpoint's address, which many servers answer with 404:
+// name a Path that says whether the server is well.
 type HTTPCheck struct {
 	// Path begins with a slash and may have a query. Empty means "/".
 	Path string

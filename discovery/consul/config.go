@@ -49,7 +49,8 @@ type Config struct {
 	Partition string
 
 	// Tags that a Resolver wants an entry to have, all of them, spelled exactly
-	// so. None means that tags do not matter.
+	// so. None means that tags do not matter. A Registrar takes those that it
+	// registers from an endpoint's Metadata, under [MetadataTags].
 	Tags []string
 
 	// Filter is an expression of Consul's filter language that an entry must

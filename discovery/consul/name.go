@@ -55,7 +55,7 @@ func validateName(name string) error {
 	case strings.HasPrefix(labels, ".") || strings.HasSuffix(labels, ".") || strings.Contains(labels, ".."):
 		return fmt.Errorf("consul: the service's name is %q, want no empty part between its dots", name)
 	case strings.Contains(name, ":"):
-		return fmt.Errorf("consul: the service's name is %q, but a Consul service name carries no port: its entries bring their own, leave it out of the URL", name)
+		return fmt.Errorf("consul: the service's name is %q, but a Consul service name carries no port: its entries bring their own, leave it out", name)
 	case !validChars(strings.ToLower(name), "-_."):
 		return fmt.Errorf("consul: the service's name is %q, want letters, digits, '-', '_' and '.'", name)
 	}

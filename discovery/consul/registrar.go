@@ -89,6 +89,8 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 // call; where it returns an error nothing is kept, though an agent that did not
 // answer in time may have the endpoint until its checks take it out.
 //
+// What Consul could never hold is an error that wraps discovery.ErrInvalid.
+//
 // The name is users or users.service.consul. The endpoint's ID becomes
 // Consul's service ID, and where it is empty service-addr does, since Consul's
 // IDs belong to the agent and not to the service. The same ID again updates what
@@ -109,7 +111,7 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 func (r *Registrar) Register(ctx context.Context, service string, e discovery.Endpoint) (discovery.Registration, error) {
 	d, err := r.define(service, e)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", discovery.ErrInvalid, err)
 	}
 	reg, err := r.claim(ctx, d)
 	if err != nil {
