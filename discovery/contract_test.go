@@ -116,18 +116,26 @@ func TestFilterContract(t *testing.T) {
 	})
 }
 
-// The endpoints are spread over two sources, of which one can fail.
+// The endpoints are spread over two sources, of which one can fail. Each stays
+// with its source: one that moved would be gone for a moment.
 func TestMergeContract(t *testing.T) {
 	resolvertest.Run(t, func(t *testing.T) resolvertest.Subject {
 		s, r := newFile(t)
 		other, otherResolver := newFile(t)
 		subject := s.subject(discovery.Merge(r, discovery.Services{}, otherResolver))
 		subject.Set = func(endpoints ...discovery.Endpoint) error {
-			half := len(endpoints) / 2
-			if err := other.set(endpoints[half:]...); err != nil {
+			var here, there []discovery.Endpoint
+			for _, e := range endpoints {
+				if e.ID == "users-2" {
+					there = append(there, e)
+				} else {
+					here = append(here, e)
+				}
+			}
+			if err := other.set(there...); err != nil {
 				return err
 			}
-			return s.set(endpoints[:half]...)
+			return s.set(here...)
 		}
 		return subject
 	})

@@ -12,18 +12,20 @@ import (
 	"github.com/fairlead-go/fairlead/discovery/resolvertest"
 )
 
-// zone is the records that stand for the suite's endpoints.
+// zone is the records that stand for the suite's endpoints. A target is named
+// after its endpoint: the SRV records and the addresses are asked for one after
+// the other, and a change in between must not give one's address to another.
 func zone(endpoints []discovery.Endpoint) []string {
 	var records []string
-	for i, e := range endpoints {
+	for _, e := range endpoints {
 		at := netip.MustParseAddrPort(e.Addr)
 		kind := "A"
 		if at.Addr().Is6() {
 			kind = "AAAA"
 		}
 		records = append(records,
-			fmt.Sprintf("users.test. 60 IN SRV 0 %d %d t%d.test.", e.EffectiveWeight(), at.Port(), i),
-			fmt.Sprintf("t%d.test. 60 IN %s %s", i, kind, at.Addr()))
+			fmt.Sprintf("users.test. 60 IN SRV 0 %d %d %s.test.", e.EffectiveWeight(), at.Port(), e.ID),
+			fmt.Sprintf("%s.test. 60 IN %s %s", e.ID, kind, at.Addr()))
 	}
 	return records
 }
