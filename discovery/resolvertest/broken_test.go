@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,6 +45,7 @@ type broken struct {
 	name  string
 	wrap  func(inner discovery.Resolver, release <-chan struct{}) discovery.Resolver
 	rules []string
+	says  string // in what each of them reports
 	same  func(a, b discovery.Endpoint) bool
 }
 
@@ -77,6 +79,32 @@ func ignores(ignored func(last, s snapshot) bool) func(discovery.Resolver, <-cha
 	return edits(func(yield yield, last *snapshot, s snapshot, err error) bool {
 		return err == nil && last != nil && !last.Unknown && ignored(*last, s) || yield(s, err)
 	})
+}
+
+// beforeChanges yields before each change what at makes of it.
+func beforeChanges(at func(last, s snapshot) []snapshot) func(discovery.Resolver, <-chan struct{}) discovery.Resolver {
+	return edits(func(yield yield, last *snapshot, s snapshot, err error) bool {
+		if err == nil && last != nil && !slices.EqualFunc(last.Endpoints, s.Endpoints, discovery.Endpoint.Equal) {
+			for _, moment := range at(*last, s) {
+				if !yield(moment, nil) {
+					return false
+				}
+			}
+		}
+		return yield(s, err)
+	})
+}
+
+// split returns those of a that stay in b, and those that do not.
+func split(a, b []discovery.Endpoint) (stay, others []discovery.Endpoint) {
+	for _, e := range a {
+		if slices.ContainsFunc(b, func(other discovery.Endpoint) bool { return other.ID == e.ID }) {
+			stay = append(stay, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return stay, others
 }
 
 // around breaks the sequence as a whole.
@@ -128,6 +156,13 @@ var catalogue = []broken{
 		return refresher{inner, func() {}}
 	}},
 	{
+		name: "a change comes in steps",
+		wrap: beforeChanges(func(last, s snapshot) []snapshot {
+			stay, joined := split(s.Endpoints, last.Endpoints)
+			return []snapshot{{Endpoints: slices.Concat(last.Endpoints, joined)}, {Endpoints: stay}}
+		}),
+	},
+	{
 		name: "the first snapshot is partial",
 		wrap: edits(func(yield yield, last *snapshot, s snapshot, err error) bool {
 			if last == nil && err == nil && len(s.Endpoints) > 1 && !yield(snapshot{Endpoints: s.Endpoints[1:]}, nil) {
@@ -135,7 +170,7 @@ var catalogue = []broken{
 			}
 			return yield(s, err)
 		}),
-		rules: []string{first},
+		rules: []string{first, recovery}, // recovery's second watch begins with the change
 	},
 	{
 		name: "the first snapshot is empty",
@@ -145,7 +180,7 @@ var catalogue = []broken{
 			}
 			return yield(s, err)
 		}),
-		rules: []string{first},
+		rules: []string{first, recovery},
 	},
 	{
 		name: "an endpoint stands twice",
@@ -204,6 +239,51 @@ var catalogue = []broken{
 			return a.Addr == b.Addr && a.EffectiveWeight() == b.EffectiveWeight()
 		},
 		rules: []string{weight},
+	},
+	{
+		name:  "all are gone before each change",
+		wrap:  beforeChanges(func(_, _ snapshot) []snapshot { return []snapshot{{}} }),
+		rules: []string{join, leave, replacement, weight, recovery},
+		says:  "came [empty], without users-",
+	},
+	{
+		name: "an endpoint that stays is gone for a moment",
+		wrap: beforeChanges(func(last, s snapshot) []snapshot {
+			stay, others := split(s.Endpoints, last.Endpoints)
+			if len(stay) == 0 {
+				return nil
+			}
+			return []snapshot{{Endpoints: slices.Concat(stay[1:], others)}}
+		}),
+		rules: []string{join, leave, replacement, weight, recovery},
+		says:  ", which stays; due [users-",
+	},
+	{
+		name: "the service is unknown for a moment",
+		wrap: beforeChanges(func(_, s snapshot) []snapshot {
+			if len(s.Endpoints) == 0 {
+				return nil // else the rule of the empty service tells too
+			}
+			return []snapshot{{Unknown: true}}
+		}),
+		rules: []string{join, leave, replacement, weight, recovery},
+		says:  "came [unknown], though the service is known",
+	},
+	{
+		name: "a stranger is there for a moment",
+		wrap: beforeChanges(func(_, s snapshot) []snapshot {
+			return []snapshot{{Endpoints: append(slices.Clone(s.Endpoints), discovery.Endpoint{Addr: "stranger:1"})}}
+		}),
+		rules: []string{join, leave, replacement, weight, recovery},
+		says:  "with stranger:1, which is one too many",
+	},
+	{
+		name: "an endpoint stands twice for a moment",
+		wrap: beforeChanges(func(_, s snapshot) []snapshot {
+			return []snapshot{{Endpoints: slices.Concat(s.Endpoints, s.Endpoints[:min(1, len(s.Endpoints))])}}
+		}),
+		rules: []string{join, leave, replacement, weight, recovery},
+		says:  ", which is one too many",
 	},
 	{
 		name: "everything is said twice",
@@ -307,6 +387,23 @@ var catalogue = []broken{
 			return yield(s, err)
 		}),
 		rules: []string{lastSet},
+	},
+	{
+		name: "all are gone at the end of an error",
+		wrap: around(func(_ context.Context, inner sequence, yield yield, _ <-chan struct{}) {
+			failed := false
+			for s, err := range inner {
+				if failed && err == nil && !yield(snapshot{}, nil) {
+					return
+				}
+				failed = err != nil
+				if !yield(s, err) {
+					return
+				}
+			}
+		}),
+		rules: []string{recovery, saidAgain},
+		says:  "came [empty], without users-",
 	},
 	{
 		name: "an error ends it all",
@@ -509,6 +606,9 @@ func TestRules(t *testing.T) {
 				t.Errorf("rules that report (-want +got):\n%s\n%v", diff, reports)
 			}
 			for name, err := range reports {
+				if !strings.Contains(err.Error(), b.says) {
+					t.Errorf("%s: error %q, want one that says %q", name, err, b.says)
+				}
 				t.Logf("%s: %v", name, err)
 			}
 		})

@@ -55,7 +55,8 @@ func (s Subject) watchSet(ctx context.Context, endpoints []discovery.Endpoint) (
 	return st, nil
 }
 
-// follows checks that the second set is yielded after the first.
+// follows checks that the second set is yielded after the first, and that what
+// is in both of them is in all that comes in between.
 func follows(ctx context.Context, s Subject, first, second []discovery.Endpoint) error {
 	st, err := s.watchSet(ctx, first)
 	if err != nil {
@@ -65,7 +66,8 @@ func follows(ctx context.Context, s Subject, first, second []discovery.Endpoint)
 	if err := s.set(second); err != nil {
 		return err
 	}
-	return st.untilSays(s, second)
+	_, err = st.untilBecomes(s, first, second)
+	return err
 }
 
 func reweigh(ctx context.Context, s Subject) error {
@@ -84,8 +86,7 @@ func reweigh(ctx context.Context, s Subject) error {
 	if err := s.set(second); err != nil {
 		return err
 	}
-	what = describe(discovery.Snapshot{Endpoints: second})
-	after, err := st.until(s.Within, what, func(e event) bool { return s.says(e.copy, second) })
+	after, err := st.untilBecomes(s, first, second)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func lastSet(ctx context.Context, s Subject) error {
 }
 
 func recovery(ctx context.Context, s Subject) error {
-	return s.failing(ctx, func(_ []discovery.Endpoint, streams []*stream) error {
+	return s.failing(ctx, func(set []discovery.Endpoint, streams []*stream) error {
 		for _, st := range streams {
 			st.during(s.quiet() / 2)
 		}
@@ -36,7 +36,7 @@ func recovery(ctx context.Context, s Subject) error {
 		}
 		s.refresh(s.Service)
 		for i, st := range streams {
-			if err := st.untilSays(s, healed); err != nil {
+			if _, err := st.untilBecomes(s, set, healed); err != nil {
 				return fmt.Errorf("a watch begun %s the failure: %w", []string{"before", "during"}[i], err)
 			}
 		}
@@ -55,7 +55,8 @@ func saidAgain(ctx context.Context, s Subject) error {
 			return err
 		}
 		s.refresh(s.Service)
-		return before.untilSays(s, set)
+		_, err := before.untilBecomes(s, set, set)
+		return err
 	})
 }
 

@@ -29,22 +29,22 @@ var rules = []rule{
 	},
 	{
 		"a join is followed",
-		"Watch yields a complete snapshot for each change.",
+		"Watch yields a snapshot for each change, each of them complete: what stays is in all of them.",
 		change, join,
 	},
 	{
 		"a leave is followed",
-		"Watch yields a complete snapshot for each change.",
+		"Watch yields a snapshot for each change, each of them complete: what stays is in all of them.",
 		change, leave,
 	},
 	{
 		"a replacement is followed",
-		"Watch yields a complete snapshot for each change.",
+		"Watch yields a snapshot for each change, each of them complete: what stays is in all of them.",
 		change, replacement,
 	},
 	{
 		"a weight changes in place",
-		"What happened to an endpoint is remembered by its ID, so a new weight must not bring a new identity.",
+		"What happened to an endpoint is remembered by its ID, so a new weight must not bring a new identity, nor take the endpoint away for a moment.",
 		change | weights, reweigh,
 	},
 	{
@@ -74,12 +74,12 @@ var rules = []rule{
 	},
 	{
 		"after a failure changes are followed",
-		"The sequence goes on after an error.",
+		"The sequence goes on after an error, and what it yields then is complete: none is empty because something failed.",
 		change | failure, recovery,
 	},
 	{
 		"after a failure the last set is said again",
-		"When all is well again what is known is yielded once more: only that says so.",
+		"When all is well again what is known is yielded once more: only that says so. Nothing else comes before it, least of all an empty snapshot.",
 		change | failure, saidAgain,
 	},
 	{

@@ -155,6 +155,23 @@ func (st *stream) untilSays(s Subject, endpoints []discovery.Endpoint) error {
 	return err
 }
 
+// untilBecomes waits for a snapshot of exactly the set is, and returns an error
+// at one that is no step on the way to it from the set was.
+func (st *stream) untilBecomes(s Subject, was, is []discovery.Endpoint) (event, error) {
+	before, due := describe(discovery.Snapshot{Endpoints: was}), describe(discovery.Snapshot{Endpoints: is})
+	var fault error
+	e, err := st.until(s.Within, due, func(e event) bool {
+		if e.failed() || e.err == nil && s.says(e.copy, is) {
+			return !e.failed()
+		}
+		if err := s.between(e.copy, was, is); err != nil {
+			fault = fmt.Errorf("after %s came %v, %w; due %s, and until then no more than steps on the way", before, e, err, due)
+		}
+		return fault != nil
+	})
+	return e, errors.Join(err, fault)
+}
+
 // during returns what comes in the time d.
 func (st *stream) during(d time.Duration) []event {
 	var events []event

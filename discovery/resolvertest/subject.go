@@ -20,8 +20,10 @@ type Subject struct {
 
 	// Set makes endpoints the whole of Service at the source; with none it
 	// empties it. It returns when the source would tell them to anybody who
-	// asks. The source need not change all of them at once. Nil means a source
-	// that never changes: Fixed tells what it says.
+	// asks. The source need not change all of them at once, but it must keep
+	// what stays: an endpoint that was there and is among endpoints, in place if
+	// its weight is another, is never gone for a moment. Nil means a source that
+	// never changes: Fixed tells what it says.
 	Set func(endpoints ...discovery.Endpoint) error
 
 	// Fixed is what a source that never changes says of Service.
