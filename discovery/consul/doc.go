@@ -124,7 +124,7 @@
 // the connection. An answer may have 64 MiB and 100,000 entries.
 //
 // Any server may answer, also one that lags behind. What could be its ignorance
-// (no entries, or others than are known and an older index) is asked of the
+// (no entries, or an older index than is known) is asked of the
 // leader before it is believed. Where the registry itself has lost its state,
 // its empty answer is an error for 30 s, in which its services register again.
 //

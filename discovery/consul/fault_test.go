@@ -279,6 +279,86 @@ func TestIgnorantServer(t *testing.T) {
 	}
 }
 
+// TestLaggingServer has stale reads answered by a server that lags and says what
+// is known already: that makes nothing of the index, which would let the older
+// sets that it says next be obeyed.
+func TestLaggingServer(t *testing.T) {
+	t.Parallel()
+	older := strings.Replace(one, "10.0.0.1", "10.0.0.9", 1)
+	asked := make(chan string, 100)
+	var waiting atomic.Int64
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		if asksLeader(r) {
+			asked <- "leader"
+		} else {
+			asked <- r.URL.Query().Get("index")
+		}
+		switch {
+		case n == 1 || asksLeader(r):
+			say(w, "10", one)
+		case !waits(r):
+			say(w, "5", one)
+		case waiting.Add(1) == 1:
+			w.WriteHeader(500)
+		case waiting.Load() == 2:
+			say(w, "8", older)
+		default:
+			block(r)
+		}
+	})
+	f := follow(t, newResolver(t, consul.Config{Address: agent.addr}), "users")
+	if e := f.next("first"); !e.has("10.0.0.1:80") {
+		t.Fatalf("got %v", e)
+	}
+	if e := f.next("error"); e.err == nil {
+		t.Fatalf("got %v, want an error", e)
+	}
+	if e := f.next("end of the error"); !e.has("10.0.0.1:80") {
+		t.Fatalf("got %v, want what is known", e)
+	}
+	f.quiet(time.Second)
+	var got []string
+	for range len(asked) {
+		got = append(got, <-asked)
+	}
+	want := []string{"", "10", "", "leader", "10", "", "leader", "10"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("queries (-want +got):\n%s", diff)
+	}
+}
+
+// TestLaggingRefresh has Refresh answered by a server that lags and says what is
+// known already: the waiting query goes on.
+func TestLaggingRefresh(t *testing.T) {
+	t.Parallel()
+	var waiting, leader atomic.Int64
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		switch {
+		case waits(r):
+			waiting.Add(1)
+			block(r)
+		case asksLeader(r):
+			leader.Add(1)
+			say(w, "10", one)
+		case n == 1:
+			say(w, "10", one)
+		default:
+			say(w, "5", one)
+		}
+	})
+	resolver := newResolver(t, consul.Config{Address: agent.addr})
+	f := follow(t, resolver, "users")
+	f.next("first")
+	refreshFor(1500*time.Millisecond, []*consul.Resolver{resolver})
+	f.quiet(time.Second)
+	if n := leader.Load(); n != 1 {
+		t.Errorf("the leader was asked %d times, want once", n)
+	}
+	if n := waiting.Load(); n != 1 {
+		t.Errorf("%d waiting queries, want 1", n)
+	}
+}
+
 // TestLostForGood has a registry that lost its state and stays empty: errors at
 // first, and an empty set in the end.
 func TestLostForGood(t *testing.T) {

@@ -157,18 +157,22 @@ func (w *watch) mayRefresh() bool { return w.glance == nil && time.Since(w.looke
 //
 // Any server answers a query of ours, also one that has just come back and
 // knows but what is on its disk. So what could be its ignorance, an empty answer
-// or one older than what is known, is the leader's to confirm.
+// or one older than what is known, is the leader's to confirm. That holds
+// for an older one that says what is known, too: its index would let other old
+// sets pass.
 func (w *watch) judge(ctx context.Context, a answer) (*discovery.Snapshot, error) {
 	if a.unreliable(w.index) {
 		return nil, nil
 	}
 	s := discovery.Snapshot{Endpoints: a.entries.endpoints, Unknown: !w.seen && a.entries.total == 0}
+	same := w.last != nil && w.last.Equal(s)
+	older := a.asked == 0 && a.index < w.known
 	switch {
-	case w.last != nil && w.last.Equal(s):
-		return &s, nil
-	case !a.leader && (a.entries.total == 0 || a.asked == 0 && a.index < w.known):
+	case !a.leader && (older || !same && a.entries.total == 0):
 		w.confirm = true
 		return nil, nil
+	case same:
+		return &s, nil
 	case a.entries.total > 0:
 		return &s, nil
 	}
