@@ -123,6 +123,10 @@
 // random time of up to 50 ms, doubling to 30 s, or to 1.6 s where nobody takes
 // the connection. An answer may have 64 MiB and 100,000 entries.
 //
+// A look for [Resolver.Refresh] that fails is an error though the waiting query
+// goes on, since that one says nothing of an agent that hangs. The watch looks
+// again after the same rest, until a look succeeds or the waiting query returns.
+//
 // Any server may answer, also one that lags behind. What could be its ignorance
 // (no entries, or an older index than is known) is asked of the
 // leader before it is believed. Where the registry itself has lost its state,

@@ -448,6 +448,63 @@ func TestFailedRefresh(t *testing.T) {
 	}
 }
 
+// TestRefreshFailsOnce has a look beside the waiting query fail: it is tried
+// again, so that the error has its end while the waiting query goes on.
+func TestRefreshFailsOnce(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		fault func(w http.ResponseWriter, r *http.Request)
+	}{
+		{"429", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }},
+		{"hangs", func(_ http.ResponseWriter, r *http.Request) { block(r) }},
+		{"empty, then 429", func(w http.ResponseWriter, r *http.Request) {
+			if asksLeader(r) {
+				w.WriteHeader(429)
+			}
+			say(w, "10", "[]")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var failing atomic.Bool
+			var waiting atomic.Int64
+			agent := newFake(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
+				switch {
+				case waits(r):
+					waiting.Add(1)
+					block(r)
+				case failing.Load():
+					test.fault(w, r)
+				default:
+					say(w, "10", one)
+				}
+			})
+			resolver := newResolver(t, consul.Config{Address: agent.addr, Timeout: 500 * time.Millisecond})
+			f := follow(t, resolver, "users")
+			f.next("first")
+			f.quiet(1200 * time.Millisecond)
+			failing.Store(true)
+			resolver.Refresh("users")
+			for range 2 {
+				if e := f.next("error"); e.err == nil {
+					t.Fatalf("got %v, want an error", e)
+				}
+			}
+			failing.Store(false)
+			f.right(soon, "10.0.0.1:80")
+			n := agent.requests.Load()
+			f.quiet(soon)
+			if more := agent.requests.Load() - n; more != 0 {
+				t.Errorf("%d queries after the error's end, want none", more)
+			}
+			if n := waiting.Load(); n != 1 {
+				t.Errorf("%d waiting queries, want 1", n)
+			}
+		})
+	}
+}
+
 // TestEqualSnapshots checks that an index which moves for nothing yields nothing.
 func TestEqualSnapshots(t *testing.T) {
 	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
@@ -490,6 +547,16 @@ func TestNoBusyLoop(t *testing.T) {
 				return
 			}
 			say(w, fmt.Sprint(n), one)
+		}},
+		{"errors beside the waiting query", 14, func(n int64, w http.ResponseWriter, r *http.Request) {
+			switch {
+			case waits(r):
+				block(r)
+			case n > 1:
+				w.WriteHeader(429)
+			default:
+				say(w, "7", one)
+			}
 		}},
 		{"large", 5, func(n int64, w http.ResponseWriter, _ *http.Request) { say(w, fmt.Sprint(n), big) }},
 	} {

@@ -62,7 +62,7 @@ func New(config Config) (*Resolver, error) {
 // a back-off of 30 s at most, so the sequence goes on.
 //
 // One query is under way at a time, and a second one while [Resolver.Refresh]
-// is obeyed.
+// is obeyed or what it asked for is tried again.
 func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discovery.Snapshot, error] {
 	return func(yield func(discovery.Snapshot, error) bool) {
 		if ctx.Err() != nil {
@@ -91,7 +91,8 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 
 // Refresh makes the watches of service look again at once, without waiting for
 // Consul to tell of a change. It never blocks, and is ignored by a watch that
-// looked less than a second ago.
+// looked less than a second ago. A look that fails is yielded as an error and
+// tried again after a back-off, so that the error ends when all is well.
 func (r *Resolver) Refresh(service string) {
 	if target, err := parseName(service); err == nil {
 		r.wakers.wake(target)

@@ -27,6 +27,7 @@ type watch struct {
 	flight  *flight             // the waiting query under way, or nil
 	glance  *flight             // one beside it that does not wait, or nil
 	looked  time.Time           // when the last query that did not wait began
+	again   time.Time           // when one must begin beside the waiting query, or zero
 	lost    time.Time           // since when the registry seems to have lost its state, or zero
 	last    *discovery.Snapshot // what was yielded last, or nil
 	failed  bool                // an error was yielded since
@@ -75,8 +76,10 @@ func (w *watch) next(ctx context.Context) (*discovery.Snapshot, error) {
 	case errors.Is(err, errLost):
 		w.await(a.index)
 	case err != nil && w.flight != nil:
-		// What failed was beside the waiting query, which goes on.
+		// What failed was beside the waiting query, which goes on and may say
+		// for long neither that all is well nor that it is not.
 		w.index = w.flight.asked
+		w.again = time.Now().Add(w.failures.backoff(err))
 	default:
 		// An index that outlives a fault can hide what happened meanwhile.
 		w.index = 0
@@ -89,7 +92,7 @@ func (w *watch) obey(a answer) {
 	w.await(a.index)
 	w.known = a.index
 	w.seen = w.seen || a.entries.total > 0
-	w.failures, w.lost = failures{}, time.Time{}
+	w.failures, w.lost, w.again = failures{}, time.Time{}, time.Time{}
 	w.warner.warn(a.entries.problems)
 }
 
@@ -102,8 +105,9 @@ func (w *watch) await(index uint64) {
 }
 
 // ask returns the answer to the waiting query, or to one that does not wait
-// if there is no index yet or Refresh was called. The waiting query goes on
-// then: the agent would not notice its end, and a new one would double its work.
+// if there is no index yet, Refresh was called or it is time to look again. The
+// waiting query goes on then: the agent would not notice its end, and a new one
+// would double its work.
 func (w *watch) ask(ctx context.Context) (answer, error) {
 	if w.index == 0 {
 		return w.look(ctx)
@@ -114,6 +118,7 @@ func (w *watch) ask(ctx context.Context) (answer, error) {
 		}
 		w.flight = w.resolver.fly(ctx, w.target, question{index: w.index})
 	}
+	alarm := w.alarm()
 	for {
 		select {
 		case <-w.flight.done:
@@ -127,12 +132,33 @@ func (w *watch) ask(ctx context.Context) (answer, error) {
 			w.pace.arrived(a.entries.size)
 			return a, err
 		case <-w.wake:
-			if w.mayRefresh() && w.pace.free() {
-				w.looked = time.Now()
-				w.glance = w.resolver.fly(ctx, w.target, question{})
+			if w.mayRefresh() {
+				w.peek(ctx)
+			}
+		case <-alarm:
+			if w.glance == nil && !w.peek(ctx) {
+				alarm = time.After(paceEvery)
 			}
 		}
 	}
+}
+
+// alarm receives at w.again.
+func (w *watch) alarm() <-chan time.Time {
+	if w.again.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(w.again))
+}
+
+// peek begins a query beside the waiting one, unless it is too early.
+func (w *watch) peek(ctx context.Context) bool {
+	if !w.pace.free() {
+		return false
+	}
+	w.looked = time.Now()
+	w.glance = w.resolver.fly(ctx, w.target, question{})
+	return true
 }
 
 // look asks without waiting.
@@ -200,7 +226,7 @@ func (w *watch) news(s *discovery.Snapshot) bool {
 }
 
 // rest waits after a failure; Refresh shortens it. There is no need to while a
-// waiting query goes on, or may begin.
+// waiting query goes on, or may begin: see again.
 func (w *watch) rest(ctx context.Context, err error) {
 	if w.index > 0 {
 		return

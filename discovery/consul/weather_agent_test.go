@@ -95,3 +95,23 @@ func TestPausedAgent(t *testing.T) {
 		})
 	}
 }
+
+// TestPausedAgentRefreshed stops an agent's clock while a query waits for long
+// and calls fail: Refresh brings errors, and within 2 s after the agent runs
+// again the set is known to be right, long before the waiting query returns.
+func TestPausedAgentRefreshed(t *testing.T) {
+	t.Parallel()
+	agent := consultest.Start(t)
+	enlist(t, agent, "u1", 80)
+	resolver := newResolver(t, consul.Config{Address: agent.Addr, Timeout: 500 * time.Millisecond})
+	f := follow(t, resolver, "users")
+	f.right(soon, "10.0.0.1:80")
+	f.quiet(1200 * time.Millisecond)
+	agent.Pause()
+	resolver.Refresh("users")
+	if n := f.calm(3 * time.Second); n == 0 {
+		t.Error("no error tells that the agent does not answer")
+	}
+	agent.Resume()
+	f.right(soon, "10.0.0.1:80")
+}
