@@ -128,9 +128,10 @@
 // again after the same rest, until a look succeeds or the waiting query returns.
 //
 // Any server may answer, also one that lags behind. What could be its ignorance
-// (no entries, or an older index than is known) is asked of the
-// leader before it is believed. Where the registry itself has lost its state,
-// its empty answer is an error for 30 s, in which its services register again.
+// (no entries, or an older index than is known) is asked of the leader before it
+// is believed. Where the registry itself has lost its state, its empty answer is
+// an error for 30 s, in which its services register again; then the leader is
+// asked once more, and obeyed.
 //
 // Over plain HTTP each watch holds one connection, and an agent takes 200 from
 // one address unless its limits.http_max_conns_per_client says otherwise; over

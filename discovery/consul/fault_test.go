@@ -360,9 +360,26 @@ func TestLaggingRefresh(t *testing.T) {
 }
 
 // TestLostForGood has a registry that lost its state and stays empty: errors at
-// first, and an empty set in the end.
+// first, and an empty set as soon as it may be believed, however long the
+// queries wait.
 func TestLostForGood(t *testing.T) {
 	t.Parallel()
+	for _, test := range []struct {
+		name string
+		wait time.Duration
+	}{
+		{"short wait", time.Second},
+		{"long wait", 10 * time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			testLostForGood(t, test.wait)
+		})
+	}
+}
+
+func testLostForGood(t *testing.T, wait time.Duration) {
+	const lostFor = 1500 * time.Millisecond
 	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
 		switch wait, _ := time.ParseDuration(r.URL.Query().Get("wait")); {
 		case n == 1:
@@ -377,8 +394,8 @@ func TestLostForGood(t *testing.T) {
 			say(w, "3", "[]")
 		}
 	})
-	resolver := newResolver(t, consul.Config{Address: agent.addr, Wait: time.Second})
-	consul.SetLostFor(resolver, 1500*time.Millisecond)
+	resolver := newResolver(t, consul.Config{Address: agent.addr, Wait: wait})
+	consul.SetLostFor(resolver, lostFor)
 	f := follow(t, resolver, "users")
 	if e := f.next("first"); !e.has("10.0.0.1:80") {
 		t.Fatalf("got %v", e)
@@ -388,11 +405,48 @@ func TestLostForGood(t *testing.T) {
 		t.Fatalf("got %v, want an error", first)
 	}
 	e := f.until("set", func(e event) bool { return e.err == nil })
-	if kept := e.at.Sub(first.at); !e.has() || kept < 1500*time.Millisecond {
-		t.Errorf("got %v, %v after the first error, want an empty set after 1.5 s or more", e, kept)
+	if kept := e.at.Sub(first.at); !e.has() || kept < time.Second || kept > lostFor+soon {
+		t.Errorf("got %v, %v after the first error, want an empty set after %v", e, kept, lostFor)
 	}
 	if n := agent.requests.Load(); n > 20 {
 		t.Errorf("%d queries, want at most 20", n)
+	}
+}
+
+// TestLostAndBusy has a registry that lost its state and is no longer to be
+// asked when its empty answer may be believed: it is asked until it answers.
+func TestLostAndBusy(t *testing.T) {
+	t.Parallel()
+	var looks, waiting atomic.Int64
+	agent := newFake(t, func(n int64, w http.ResponseWriter, r *http.Request) {
+		switch {
+		case n == 1:
+			say(w, "10", one)
+		case n == 2:
+			say(w, "3", "[]")
+		case waits(r):
+			waiting.Add(1)
+			block(r)
+		case asksLeader(r) && looks.Add(1) > 1 && looks.Load() < 4:
+			w.WriteHeader(429)
+		default:
+			say(w, "3", "[]")
+		}
+	})
+	resolver := newResolver(t, consul.Config{Address: agent.addr})
+	consul.SetLostFor(resolver, time.Second)
+	f := follow(t, resolver, "users")
+	f.next("first")
+	for range 3 {
+		if e := f.next("error"); e.err == nil {
+			t.Fatalf("got %v, want an error", e)
+		}
+	}
+	if e := f.until("set", func(e event) bool { return e.err == nil }); !e.has() {
+		t.Errorf("got %v, want an empty set", e)
+	}
+	if n := waiting.Load(); n != 1 {
+		t.Errorf("%d waiting queries, want 1", n)
 	}
 }
 

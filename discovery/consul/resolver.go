@@ -62,7 +62,8 @@ func New(config Config) (*Resolver, error) {
 // a back-off of 30 s at most, so the sequence goes on.
 //
 // One query is under way at a time, and a second one while [Resolver.Refresh]
-// is obeyed or what it asked for is tried again.
+// is obeyed, what it asked for is tried again, or the watch looks whether a
+// registry that lost its state is still empty.
 func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discovery.Snapshot, error] {
 	return func(yield func(discovery.Snapshot, error) bool) {
 		if ctx.Err() != nil {

@@ -75,6 +75,7 @@ func (w *watch) next(ctx context.Context) (*discovery.Snapshot, error) {
 		w.obey(a)
 	case errors.Is(err, errLost):
 		w.await(a.index)
+		w.again = w.lost.Add(w.resolver.lostFor)
 	case err != nil && w.flight != nil:
 		// What failed was beside the waiting query, which goes on and may say
 		// for long neither that all is well nor that it is not.
@@ -151,13 +152,14 @@ func (w *watch) alarm() <-chan time.Time {
 	return time.After(time.Until(w.again))
 }
 
-// peek begins a query beside the waiting one, unless it is too early.
+// peek begins a query beside the waiting one, unless it is too early. While the
+// registry seems to have lost its state only the leader's word is of use.
 func (w *watch) peek(ctx context.Context) bool {
 	if !w.pace.free() {
 		return false
 	}
 	w.looked = time.Now()
-	w.glance = w.resolver.fly(ctx, w.target, question{})
+	w.glance = w.resolver.fly(ctx, w.target, question{leader: !w.lost.IsZero()})
 	return true
 }
 
