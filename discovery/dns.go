@@ -5,6 +5,8 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+
+	"github.com/fairlead-go/fairlead/internal/wake"
 )
 
 // DNSTarget is the key in an endpoint's Metadata under which the target of its
@@ -16,7 +18,7 @@ const DNSTarget = "dns.target"
 type DNSResolver struct {
 	config   DNSConfig
 	resolver *net.Resolver
-	wakers   wakers
+	wakers   wake.Set[string]
 }
 
 var (
@@ -76,15 +78,15 @@ func (r *DNSResolver) Watch(ctx context.Context, service string) iter.Seq2[Snaps
 			refuse(ctx, target.settled(err), err, yield)
 			return
 		}
-		wake, remove := r.wakers.add(service)
+		woken, remove := r.wakers.Add(service)
 		defer remove()
-		newDNSWatch(r, target, wake).run(ctx, yield)
+		newDNSWatch(r, target, woken).run(ctx, yield)
 	}
 }
 
 // Refresh makes the watches of service look again at once, or as soon as a
 // second has passed since they last did. It never blocks.
-func (r *DNSResolver) Refresh(service string) { r.wakers.wake(service) }
+func (r *DNSResolver) Refresh(service string) { r.wakers.Wake(service) }
 
 func (r *DNSResolver) target(service string) (dnsTarget, error) {
 	if err := r.config.validate(); err != nil {

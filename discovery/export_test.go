@@ -17,7 +17,5 @@ func DecodeFile(data []byte) (map[string][]Endpoint, error) {
 
 // Waking returns how many names have watches that Refresh would wake.
 func (h *Held) Waking() int {
-	h.wakers.mu.Lock()
-	defer h.wakers.mu.Unlock()
-	return len(h.wakers.chans)
+	return h.wakers.Len()
 }

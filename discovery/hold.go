@@ -8,6 +8,8 @@ import (
 	"iter"
 	"sync"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/wake"
 )
 
 const holdDefault = 30 * time.Second
@@ -17,7 +19,7 @@ const holdDefault = 30 * time.Second
 type Held struct {
 	resolver Resolver
 	time     time.Duration
-	wakers   wakers
+	wakers   wake.Set[string]
 }
 
 var (
@@ -53,9 +55,9 @@ func (h *Held) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, er
 		defer inner.Wait()
 		defer cancel()
 		said := make(chan statement)
-		wake, remove := h.wakers.add(service)
+		woken, remove := h.wakers.Add(service)
 		defer remove()
-		inner.Go(func() { follow(ctx, h.resolver, service, wake, teller(ctx, said, 0)) })
+		inner.Go(func() { follow(ctx, h.resolver, service, woken, teller(ctx, said, 0)) })
 
 		w := holdWatch{time: cmp.Or(h.time, holdDefault), yield: yield}
 		defer w.release()
@@ -66,7 +68,7 @@ func (h *Held) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, er
 // Refresh is passed on, and cuts a back-off short that has lasted a second.
 func (h *Held) Refresh(service string) {
 	refreshInner(h.resolver, service)
-	h.wakers.wake(service)
+	h.wakers.Wake(service)
 }
 
 // Validate returns an error if d is negative or the resolver is nil, or what

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/wake"
 )
 
 // mergeWait is how long sources that are silent hold up the first endpoints.
@@ -17,7 +19,7 @@ const mergeWait = time.Second
 // All methods are safe for concurrent use.
 type Merged struct {
 	resolvers []Resolver
-	wakers    wakers
+	wakers    wake.Set[string]
 }
 
 var (
@@ -58,10 +60,10 @@ func (m *Merged) Watch(ctx context.Context, service string) iter.Seq2[Snapshot, 
 		defer cancel()
 		said := make(chan statement)
 		for i, r := range m.resolvers {
-			wake, remove := m.wakers.add(service)
+			woken, remove := m.wakers.Add(service)
 			sources.Go(func() {
 				defer remove()
-				follow(ctx, r, service, wake, teller(ctx, said, i))
+				follow(ctx, r, service, woken, teller(ctx, said, i))
 			})
 		}
 		w := mergeWatch{sources: make([]source, len(m.resolvers)), yield: yield}
@@ -74,7 +76,7 @@ func (m *Merged) Refresh(service string) {
 	for _, r := range m.resolvers {
 		refreshInner(r, service)
 	}
-	m.wakers.wake(service)
+	m.wakers.Wake(service)
 }
 
 var errNothingToMerge = errors.New("discovery: Merge has no resolvers, want one at least")

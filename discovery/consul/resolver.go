@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/internal/wake"
 )
 
 // ErrClosed is yielded by a Watch that was begun after [Resolver.Close].
@@ -23,7 +24,7 @@ type Resolver struct {
 	client *api.Client
 	conns  *conns
 	token  tokenSource
-	wakers wakers
+	wakers wake.Set[target]
 
 	lostFor time.Duration
 
@@ -84,9 +85,9 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 			}
 			return
 		}
-		wake, remove := r.wakers.add(target)
+		woken, remove := r.wakers.Add(target)
 		defer remove()
-		newWatch(r, target, wake).run(ctx, yield)
+		newWatch(r, target, woken).run(ctx, yield)
 	}
 }
 
@@ -96,7 +97,7 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 // tried again after a back-off, so that the error ends when all is well.
 func (r *Resolver) Refresh(service string) {
 	if target, err := parseName(service); err == nil {
-		r.wakers.wake(target)
+		r.wakers.Wake(target)
 	}
 }
 
