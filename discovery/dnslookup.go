@@ -45,8 +45,9 @@ func (w *dnsWatch) lookupHost(ctx context.Context) ([]Endpoint, error) {
 
 // lookupAddrs asks for the addresses of all hosts. A question that failed is
 // answered from memory, as long as another one brought addresses and there is
-// one to dial; else all stays as it was, and the failure is the error. If no host has addresses, the error
-// satisfies isNotFound. A look-up may call it for one priority after the other.
+// one to dial; else all stays as it was, and the failure is the error. If no
+// host has addresses, the error satisfies isNotFound. A look-up may call it for
+// one priority after the other.
 func (w *dnsWatch) lookupAddrs(ctx context.Context, hosts []string) (map[string][]netip.Addr, error) {
 	questions := w.questions(hosts)
 	answers := w.resolver.ask(ctx, questions)
