@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -27,29 +28,54 @@ func (a *agent) options(ctx context.Context) (*api.QueryOptions, error) {
 // register makes s all that the agent knows of a service ID: checks that are
 // not among its own go, but for the maintenance that an operator asked for.
 //
+// The agent could remove those checks by itself, and would remove the operator's
+// with them unless it were part of s. But then one that the operator has ended
+// since it was read would come back for good, and one begun since would go.
+//
 // The agent gives a check that it knows the status it had. Where nobody kept
 // the endpoint until now, that may be the end of an earlier process, so an
-// endpoint which is critical begins anew.
+// endpoint which is critical begins anew. Only then s has to carry the
+// operator's maintenance, and what the operator does between the reading and
+// the registration, a few milliseconds, is undone.
 func (a *agent) register(ctx context.Context, token string, s *api.AgentServiceRegistration, fresh bool) error {
 	known, err := a.client.Agent().ChecksWithFilterOpts("ServiceID == "+quote(s.ID), (&api.QueryOptions{Token: token}).WithContext(ctx))
 	if err != nil {
 		return err
 	}
-	if m := known[api.ServiceMaintPrefix+s.ID]; m != nil {
-		s.Checks = append(s.Checks, maintenance(m.CheckID, m.Notes))
-	}
 	if fresh && critical(known) {
+		if m := known[api.ServiceMaintPrefix+s.ID]; m != nil {
+			s.Checks = append(s.Checks, maintenance(m.CheckID, m.Notes))
+		}
 		if err := a.deregister(ctx, s.ID); err != nil {
 			return err
 		}
+		known = nil
 	}
-	return a.client.Agent().ServiceRegisterOpts(s, api.ServiceRegisterOpts{ReplaceExistingChecks: true, Token: token}.WithContext(ctx))
+	if err := a.client.Agent().ServiceRegisterOpts(s, api.ServiceRegisterOpts{Token: token}.WithContext(ctx)); err != nil {
+		return err
+	}
+	return a.prune(ctx, token, s, known)
+}
+
+// prune removes the checks of s's service ID that are not s's, nor an operator's
+// maintenance.
+func (a *agent) prune(ctx context.Context, token string, s *api.AgentServiceRegistration, known map[string]*api.AgentCheck) error {
+	for id, check := range known {
+		own := slices.ContainsFunc(s.Checks, func(c *api.AgentServiceCheck) bool { return c.CheckID == id })
+		if own || id == api.ServiceMaintPrefix+s.ID || check == nil || check.ServiceID != s.ID {
+			continue
+		}
+		if err := a.client.Agent().CheckDeregisterOpts(id, (&api.QueryOptions{Token: token}).WithContext(ctx)); err != nil && !unknown(err) {
+			return err
+		}
+	}
+	return nil
 }
 
 // critical reports whether a check other than maintenance is.
 func critical(checks map[string]*api.AgentCheck) bool {
 	for id, check := range checks {
-		if check.Status == api.HealthCritical && !strings.HasPrefix(id, api.ServiceMaintPrefix) {
+		if check != nil && check.Status == api.HealthCritical && !strings.HasPrefix(id, api.ServiceMaintPrefix) {
 			return true
 		}
 	}

@@ -293,12 +293,18 @@ func TestCloseInsideQuery(t *testing.T) {
 func counter(t *testing.T, agent *consultest.Agent) (addr string, requests *atomic.Int64) {
 	t.Helper()
 	requests = new(atomic.Int64)
+	return between(t, agent, func(*http.Request) { requests.Add(1) }), requests
+}
+
+// between is a proxy in front of an agent that calls before for each request.
+func between(t *testing.T, agent *consultest.Agent, before func(*http.Request)) (addr string) {
+	t.Helper()
 	transport := &http.Transport{}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: agent.Addr})
 	proxy.Transport = transport
 	proxy.ErrorLog = log.New(io.Discard, "", 0) // the watches' end
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
+		before(r)
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() {
@@ -306,7 +312,7 @@ func counter(t *testing.T, agent *consultest.Agent) (addr string, requests *atom
 		server.Close()
 		transport.CloseIdleConnections()
 	})
-	return server.Listener.Addr().String(), requests
+	return server.Listener.Addr().String()
 }
 
 // TestAtRest counts the queries of watches that nothing happens to.

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -344,6 +348,48 @@ func TestMaintenanceOfOperators(t *testing.T) {
 	f.until("the update", drains(true, 3))
 	maintain(false)
 	f.until("the end of all maintenance", drains(false, 3))
+}
+
+// TestMaintenanceMeanwhile lets an operator begin or end maintenance after an
+// update has read the agent's checks, and before it registers.
+func TestMaintenanceMeanwhile(t *testing.T) {
+	agent := consultest.Start(t)
+	for _, begin := range []bool{true, false} {
+		t.Run(fmt.Sprintf("begin %v", begin), func(t *testing.T) {
+			operator := agent.Client.Agent()
+			turn := func(on bool) {
+				err := operator.DisableServiceMaintenance("u1")
+				if on {
+					err = operator.EnableServiceMaintenance("u1", "an operator's reason")
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			var registrations atomic.Int64
+			addr := between(t, agent, func(r *http.Request) {
+				if r.URL.Path == "/v1/agent/service/register" && registrations.Add(1) == 2 {
+					turn(begin)
+				}
+			})
+			registrar := newRegistrar(t, consul.Config{Address: addr})
+			registration := enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80", Drain: true})
+			turn(!begin)
+			enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80", Weight: 2})
+			checks, err := operator.ChecksWithFilter("ServiceID == `u1`")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []string{"service:u1:ttl-1"}
+			if begin {
+				want = []string{"_service_maintenance:u1", "service:u1:ttl-1"}
+			}
+			if got := slices.Sorted(maps.Keys(checks)); !slices.Equal(got, want) {
+				t.Errorf("the agent has the checks %v, want %v", got, want)
+			}
+			leave(t, registration)
+		})
+	}
 }
 
 // notes are those of the checks that say maintenance.
