@@ -21,8 +21,14 @@ type verdict struct{ status, output string }
 type asker struct {
 	ready   func(context.Context) error
 	within  time.Duration
-	pending chan verdict // the answer of the call under way; nil if there is none
+	pending *call // under way; nil if there is none
 	last    atomic.Pointer[verdict]
+}
+
+// call is one of Ready.
+type call struct {
+	keeper context.Context // ends with the keeper that asked
+	answer chan verdict    // receives one
 }
 
 func newAsker(c TTLCheck) *asker {
@@ -38,42 +44,50 @@ func newAsker(c TTLCheck) *asker {
 func (a *asker) asks() bool { return a.ready != nil }
 
 // ask returns what Ready says now, or false if ctx has ended before. A call
-// that another ask left behind goes before a new one. late is called once if the
-// answer is overdue.
+// that an earlier keeper left behind goes before a new one, but its answer is
+// nobody's: it may be but that its context was cancelled. late is called once
+// for each call whose answer is overdue.
 func (a *asker) ask(ctx context.Context, late func()) (verdict, bool) {
 	if !a.asks() {
 		return *a.last.Load(), true
 	}
-	if a.pending == nil {
-		a.pending = make(chan verdict, 1)
-		go a.call(ctx, a.pending)
-	}
-	overdue := time.NewTimer(a.within + a.within/4)
+	overdue := time.NewTimer(a.overdue())
 	defer overdue.Stop()
-	for {
+	for ctx.Err() == nil {
+		if a.pending == nil {
+			a.pending = &call{ctx, make(chan verdict, 1)}
+			go a.call(a.pending)
+			overdue.Reset(a.overdue())
+		}
 		select {
-		case v := <-a.pending:
-			a.pending = nil
+		case v := <-a.pending.answer:
+			left := a.pending.keeper.Err() != nil
+			if a.pending = nil; left {
+				continue
+			}
 			a.last.Store(&v)
 			return v, true
 		case <-overdue.C:
 			late()
 		case <-ctx.Done():
-			return verdict{}, false
 		}
 	}
+	return verdict{}, false
 }
 
+// overdue is when a call should have obeyed its context.
+func (a *asker) overdue() time.Duration { return a.within + a.within/4 }
+
 // call gives exactly one answer, whatever Ready does but hang.
-func (a *asker) call(ctx context.Context, answer chan<- verdict) {
+func (a *asker) call(c *call) {
 	v := verdict{api.HealthCritical, "Ready ended its goroutine"}
-	defer func() { answer <- v }()
+	defer func() { c.answer <- v }()
 	defer func() {
 		if p := recover(); p != nil {
 			v.output = clip(fmt.Sprintf("Ready panicked: %v", p))
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, a.within)
+	ctx, cancel := context.WithTimeout(c.keeper, a.within)
 	defer cancel()
 	if err := a.ready(ctx); err != nil {
 		v.output = clip(err.Error())

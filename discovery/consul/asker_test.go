@@ -2,8 +2,9 @@ package consul_test
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,22 +54,38 @@ type textless struct{}
 func (textless) Error() string { panic("no text") }
 
 // TestAskerLeaves checks that ask ends with its context, and that the next
-// takes up the call left behind.
+// waits for the call left behind, but does not take its answer.
 func TestAskerLeaves(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		calls := 0
-		asker := consul.NewAsker(consul.TTLCheck{Ready: func(context.Context) error {
-			calls++
-			time.Sleep(time.Minute)
-			return errors.New("no")
-		}})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, _, ok := asker.Ask(ctx, func() {}); ok {
-			t.Error("an answer where there is none")
-		}
-		if _, output, ok := asker.Ask(t.Context(), func() {}); !ok || output != "no" || calls != 1 {
-			t.Errorf("got %q, %v after %d calls, want the answer of the first", output, ok, calls)
-		}
-	})
+	for name, obeys := range map[string]bool{"obeys its context": true, "takes its time": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls, late := 0, 0
+				var under atomic.Int64
+				asker := consul.NewAsker(consul.TTLCheck{TTL: 9 * time.Second, Ready: func(ctx context.Context) error {
+					calls++
+					if under.Add(1) > 1 {
+						t.Error("two calls at once")
+					}
+					defer under.Add(-1)
+					if !obeys {
+						ctx = context.Background()
+					}
+					select {
+					case <-ctx.Done():
+						return ctx.Err()
+					case <-time.After(2 * time.Second):
+						return fmt.Errorf("answer %d", calls)
+					}
+				}})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if _, _, ok := asker.Ask(ctx, func() {}); ok {
+					t.Error("an answer where there is none")
+				}
+				if _, output, ok := asker.Ask(t.Context(), func() { late++ }); !ok || output != "answer 2" || calls != 2 || late != 0 {
+					t.Errorf("got %q, %v after %d calls, late %d times, want that of the second", output, ok, calls, late)
+				}
+			})
+		})
+	}
 }

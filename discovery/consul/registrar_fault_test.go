@@ -550,6 +550,40 @@ func TestReadyHangs(t *testing.T) {
 	close(hang)
 }
 
+// TestReadyCutShort ends the keeping, by a Deregister that fails, while Ready
+// is asked: what Ready says of its context's end is no word about the endpoint.
+func TestReadyCutShort(t *testing.T) {
+	agent := newLedger(t)
+	asked := make(chan struct{})
+	var calls atomic.Int64
+	registrar := newRegistrar(t, agent.config(), consul.TTLCheck{TTL: 3 * time.Second, Ready: func(ctx context.Context) error {
+		if calls.Add(1) == 2 {
+			close(asked)
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return nil
+	}})
+	e := discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"}
+	registration := enroll(t, registrar, "users", e)
+	<-asked
+	agent.fail(func(verb string, w http.ResponseWriter, _ *http.Request) bool {
+		if verb == "deregister" {
+			w.WriteHeader(500)
+		}
+		return verb == "deregister"
+	})
+	if err := registration.Deregister(t.Context()); err == nil {
+		t.Fatal("no error")
+	}
+	agent.heal()
+	enroll(t, registrar, "users", e)
+	eventually(t, "second beat", func() bool { return agent.count("beat u1") >= 2 })
+	if _, outputs := agent.said(); slices.ContainsFunc(outputs, func(o string) bool { return o != "passing ready" }) {
+		t.Errorf("told %q, want that it is ready and nothing else", outputs)
+	}
+}
+
 // TestReady checks what the agent is told of each of Ready's words.
 func TestReady(t *testing.T) {
 	agent := newLedger(t)
