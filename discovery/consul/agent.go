@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -118,6 +119,12 @@ func (a *agent) look(ctx context.Context, id string) error {
 func unknown(err error) bool {
 	var status api.StatusError
 	return errors.As(err, &status) && status.Code == http.StatusNotFound
+}
+
+// unreachable reports whether nobody took the connection.
+func unreachable(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // maintenance is a check that Consul takes for its maintenance mode, which goes

@@ -93,11 +93,13 @@
 // that is registered again.
 //
 // A registration is kept by one goroutine: it renews the TTL, or looks every 5 s
-// where there is none, and looks soon after a connection to the agent has ended.
-// What the agent has forgotten, because it was restarted without its data, is
-// registered again, within 2 s after the agent answers. An agent that cannot be
-// reached or refuses is tried again after a random time of up to 50 ms,
-// doubling to 2 s, for ever.
+// where there is none. When the agent has ended a connection unannounced, or
+// there has been none for 5 s whose end could tell of a restart, one of them
+// looks, and all of them do if that one's endpoint is forgotten or nobody takes
+// the connection. So what the agent has forgotten, because it was restarted
+// without its data, is registered again within 2 s after the agent answers, or
+// 7 s where there was no connection. An agent that cannot be reached or refuses
+// is tried again after a random time of up to 50 ms, doubling to 2 s, for ever.
 //
 // Where ACLs are on, the token needs one right, and none on nodes:
 //

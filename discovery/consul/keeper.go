@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	lookEvery  = 5 * time.Second        // where there is no TTL to renew
-	nudgeEvery = time.Second            // how often a keeper can be nudged
+	lookEvery  = 5 * time.Second        // where there is no TTL to renew, or no connection
+	nudgeEvery = time.Second            // how often a keeper can be nudged, or a scout looks
 	nudgeWait  = 100 * time.Millisecond // spreads what was nudged together
 	keepMax    = 2 * time.Second        // of a rest after a failure
 )
@@ -23,6 +23,9 @@ type keeper struct {
 	done   chan struct{} // closed when run has returned
 
 	began    time.Time // when the last step did
+	due      time.Time // when the next step is
+	scouts   bool      // has heard the alarm, and does not know yet
+	look     time.Time // when a scout looks; zero if it has
 	failures int       // in a row
 	sick     bool      // Ready's last word was an error
 	hangs    bool      // Ready does not return
@@ -39,38 +42,89 @@ func newKeeper(ctx context.Context, reg *registration) *keeper {
 func (k *keeper) run(first time.Duration) {
 	defer close(k.done)
 	defer k.cancel()
-	for rest := first; k.rest(rest); {
+	defer k.resign()
+	for k.due = time.Now().Add(first); k.rest(); {
+		if k.scouts && !k.scout() {
+			continue
+		}
 		k.began = time.Now()
-		rest = k.step()
+		rest := k.step()
+		k.due = time.Now().Add(rest)
 	}
 }
 
-// rest waits, and reports whether the keeper goes on. A nudge shortens it, but
-// not after a failure, where the rest is short anyway.
-func (k *keeper) rest(d time.Duration) bool {
-	end := time.Now().Add(d)
-	timer := time.NewTimer(d)
+// rest waits until something is due, and reports whether the keeper goes on. A
+// nudge makes a step due soon and an alarm the look of a scout, but neither
+// after a failure, where the rest is short anyway.
+func (k *keeper) rest() bool {
+	timer := time.NewTimer(time.Until(k.next()))
 	defer timer.Stop()
+	wake, alarm := k.reg.wake, k.reg.registrar.alarm.heard
+	if k.failures > 0 {
+		wake, alarm = nil, nil
+	}
 	for {
-		wake := k.reg.wake
-		if k.failures > 0 {
-			wake = nil
-		}
 		select {
 		case <-k.ctx.Done():
 			return false
 		case <-timer.C:
 			return k.ctx.Err() == nil
 		case <-wake:
-			soon := time.Now().Add(rand.N(nudgeWait))
-			if earliest := k.began.Add(nudgeEvery); soon.Before(earliest) {
-				soon = earliest
+			if soon := latest(time.Now().Add(rand.N(nudgeWait)), k.began.Add(nudgeEvery)); soon.Before(k.due) {
+				k.due = soon
 			}
-			if soon.Before(end) {
-				end = soon
-				timer.Reset(time.Until(end))
-			}
+		case <-alarm:
+			k.scouts, k.look = true, k.reg.registrar.alarm.due()
+			alarm = nil
 		}
+		timer.Reset(time.Until(k.next()))
+	}
+}
+
+// next is when the next step or look is due.
+func (k *keeper) next() time.Time {
+	if k.scouts && !k.look.IsZero() && k.look.Before(k.due) {
+		return k.look
+	}
+	return k.due
+}
+
+// scout looks whether the agent still knows the endpoint, unless a step is due
+// that will find out. It reports whether to take a step: all is well where not.
+func (k *keeper) scout() bool {
+	if k.look.IsZero() {
+		return true
+	}
+	k.look = time.Time{}
+	k.reg.registrar.alarm.begin()
+	if !time.Now().Before(k.due) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, k.reg.registrar.patience())
+	defer cancel()
+	err := k.reg.registrar.agent.look(ctx, k.reg.id)
+	k.learn(err)
+	return err != nil
+}
+
+// learn ends the scouting once the agent has said that it knows an endpoint, or
+// nudges the other keepers where it does not, or cannot be reached.
+func (k *keeper) learn(err error) {
+	switch {
+	case !k.scouts:
+	case err == nil:
+		k.scouts = false
+	case unknown(err) || unreachable(err):
+		k.scouts = false
+		k.reg.registrar.nudgeOthers(k.reg)
+	}
+}
+
+// resign lets another keeper hear what this one did not find out.
+func (k *keeper) resign() {
+	if k.scouts {
+		k.reg.registrar.alarm.begin()
+		k.reg.registrar.alarm.raise()
 	}
 }
 
@@ -80,6 +134,7 @@ func (k *keeper) step() time.Duration {
 	if err == nil {
 		err = k.beat()
 	}
+	k.learn(err)
 	forgotten := unknown(err)
 	if forgotten {
 		err = k.restore()

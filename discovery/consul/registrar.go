@@ -33,6 +33,7 @@ type Registrar struct {
 	heart  *TTLCheck // among checks, or nil
 	agent  agent
 	conns  *conns
+	alarm  *alarm
 
 	closed context.Context // ends when Close gives up what is still under way
 	close  context.CancelCauseFunc
@@ -68,6 +69,7 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 		checks:   slices.Clone(checks),
 		agent:    agent{client: client, token: token},
 		conns:    conns,
+		alarm:    newAlarm(),
 		standing: make(map[string]*registration),
 	}
 	for i, check := range r.checks {
@@ -80,7 +82,8 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 		}
 	}
 	r.closed, r.close = context.WithCancelCause(context.Background())
-	conns.ended = r.disconnected
+	conns.ended = r.alarm.raise
+	conns.alone = func() { r.alarm.raiseLater(lookEvery, conns.none) } // nothing else would tell of a restart
 	return r, nil
 }
 
@@ -226,12 +229,13 @@ func (r *Registrar) keep(reg *registration, first time.Duration) bool {
 	return true
 }
 
-// disconnected is called when a connection to the agent has ended. It may have
-// been restarted and have forgotten everything, so all keepers look soon.
-func (r *Registrar) disconnected() {
+// nudgeOthers makes all keepers but one look soon.
+func (r *Registrar) nudgeOthers(one *registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, reg := range r.standing {
-		reg.nudge()
+		if reg != one {
+			reg.nudge()
+		}
 	}
 }

@@ -72,6 +72,9 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			verb, id = v, strings.TrimSuffix(strings.TrimPrefix(rest, "service:"), ":ttl-1")
 		}
 	}
+	if rest, found := strings.CutPrefix(r.URL.Path, "/v1/agent/service/"); found && verb == "?" {
+		verb, id = "look", rest
+	}
 	body, _ := io.ReadAll(r.Body)
 	var s api.AgentServiceRegistration
 	var update struct{ Status, Output string }
@@ -98,6 +101,8 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 	case verb == "deregister":
 		delete(l.services, id)
+	case verb == "look":
+		_, _ = io.WriteString(w, "{}")
 	case verb == "beat":
 		l.outputs = append(l.outputs, update.Status+" "+update.Output)
 	}
@@ -129,8 +134,22 @@ func (l *ledger) forget() {
 }
 
 func (l *ledger) count(request string) int {
+	return l.countOf(func(r string) bool { return r == request })
+}
+
+// all counts the requests of one kind about all endpoints.
+func (l *ledger) all(verb string) int {
+	return l.countOf(func(r string) bool { return strings.HasPrefix(r, verb+" ") })
+}
+
+func (l *ledger) countOf(ok func(request string) bool) (n int) {
 	requests, _ := l.said()
-	return len(slices.DeleteFunc(requests, func(r string) bool { return r != request }))
+	for _, r := range requests {
+		if ok(r) {
+			n++
+		}
+	}
+	return n
 }
 
 // eventually waits for what must come.
@@ -620,19 +639,161 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestDropped checks that the end of a connection is followed by a look, long
-// before the next is due.
+// away is a ledger that can go away and come back at its address.
+type away struct {
+	*ledger
+	server *httptest.Server
+}
+
+func newAway(t *testing.T) *away {
+	a := &away{ledger: newLedger(t)}
+	a.server = httptest.NewServer(a.ledger)
+	a.addr = a.server.Listener.Addr().String()
+	t.Cleanup(func() { a.server.Close() })
+	return a
+}
+
+func (a *away) back(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: a.ledger}}
+	a.server.Start()
+}
+
+// enrollMany registers u0, u1 and so on.
+func enrollMany(t *testing.T, r *consul.Registrar, n int) (registrations []discovery.Registration) {
+	t.Helper()
+	for i := range n {
+		registrations = append(registrations, enroll(t, r, "users", discovery.Endpoint{ID: fmt.Sprint("u", i), Addr: "10.0.0.1:80"}))
+	}
+	return registrations
+}
+
+// TestDropped makes an agent forget many endpoints in each way, and checks that
+// they are registered again, long before a beat is due.
 func TestDropped(t *testing.T) {
-	agent := newLedger(t)
-	server := httptest.NewServer(agent)
-	t.Cleanup(server.Close)
-	config := agent.config()
-	config.Address = server.Listener.Addr().String()
-	registrar := newRegistrar(t, config, consul.TTLCheck{TTL: time.Hour})
-	enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
-	agent.forget()
-	server.CloseClientConnections()
-	eventually(t, "second registration", func() bool { return agent.count("register u1") == 2 })
+	const many = 20
+	ill := func(verb string, w http.ResponseWriter, _ *http.Request) bool {
+		if verb == "look" || verb == "beat" {
+			w.WriteHeader(500)
+		}
+		return verb == "look" || verb == "beat"
+	}
+	for _, test := range []struct {
+		name  string
+		drop  func(t *testing.T, agent *away, registrations []discovery.Registration)
+		again int
+	}{
+		{"hangs up", func(_ *testing.T, agent *away, _ []discovery.Registration) {
+			agent.forget()
+			agent.server.CloseClientConnections()
+		}, many},
+		{"away for a while", func(t *testing.T, agent *away, _ []discovery.Registration) {
+			agent.server.Close()
+			agent.forget()
+			<-time.After(time.Second)
+			agent.back(t)
+		}, many},
+		{"ill at first", func(t *testing.T, agent *away, _ []discovery.Registration) {
+			agent.fail(ill)
+			agent.server.CloseClientConnections()
+			eventually(t, "third try", func() bool { return agent.all("beat") >= 2 })
+			agent.forget()
+			agent.heal()
+		}, many},
+		{"ill, and the one who looks leaves", func(t *testing.T, agent *away, registrations []discovery.Registration) {
+			agent.fail(ill)
+			agent.server.CloseClientConnections()
+			eventually(t, "look", func() bool { return agent.all("look") >= 1 })
+			for i, registration := range registrations {
+				if agent.count(fmt.Sprint("look u", i)) > 0 {
+					leave(t, registration)
+				}
+			}
+			agent.forget()
+			agent.heal()
+		}, many - 1},
+		{"no connection that could tell", func(t *testing.T, agent *away, _ []discovery.Registration) {
+			agent.fail(func(_ string, w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("Connection", "close")
+				return false
+			})
+			agent.server.CloseClientConnections()
+			eventually(t, "look", func() bool { return agent.all("look") >= 1 })
+			agent.forget()
+		}, many},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			agent := newAway(t)
+			registrations := enrollMany(t, newRegistrar(t, agent.config(), consul.TTLCheck{TTL: time.Hour}), many)
+			test.drop(t, agent, registrations)
+			eventually(t, "return of all", func() bool { return agent.all("register") >= many+test.again })
+			if n := agent.all("register"); n != many+test.again {
+				t.Errorf("registered %d times, want %d", n, many+test.again)
+			}
+		})
+	}
+}
+
+// TestFalseAlarms ends connections in ways that are no reason for all keepers to
+// look: they are left in peace, whatever their TTL, and Ready with them.
+func TestFalseAlarms(t *testing.T) {
+	const many = 20
+	for _, test := range []struct {
+		name     string
+		serve    func(s *httptest.Server, h http.Handler, over *atomic.Bool)
+		d        time.Duration
+		min, max int // looks
+	}{
+		{"our own idle timeout", func(*httptest.Server, http.Handler, *atomic.Bool) {}, 13 * time.Second, 1, 2},
+		{"announced by the agent", func(s *httptest.Server, h http.Handler, _ *atomic.Bool) {
+			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Connection", "close")
+				h.ServeHTTP(w, r)
+			})
+		}, 13 * time.Second, 1, 3},
+		{"not announced", func(s *httptest.Server, _ http.Handler, over *atomic.Bool) {
+			s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+				if state == http.StateIdle {
+					time.AfterFunc(time.Second, func() {
+						if !over.Load() {
+							_ = c.Close()
+						}
+					})
+				}
+			}
+		}, 6 * time.Second, 2, 7},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			agent := newLedger(t)
+			server := httptest.NewUnstartedServer(agent)
+			var over atomic.Bool
+			test.serve(server, agent, &over)
+			server.Start()
+			t.Cleanup(server.Close)
+			config := agent.config()
+			config.Address = server.Listener.Addr().String()
+			var asked atomic.Int64
+			enrollMany(t, newRegistrar(t, config, consul.TTLCheck{TTL: time.Hour, Ready: func(context.Context) error {
+				asked.Add(1)
+				return nil
+			}}), many)
+			<-time.After(test.d)
+			over.Store(true)
+			if n, m := asked.Load(), agent.all("beat"); n != many || m != many {
+				t.Errorf("Ready asked %d times and %d beats of %d endpoints with a TTL of 1 h, want one each", n, m, many)
+			}
+			looks := agent.all("look")
+			if t.Logf("%d looks in %v", looks, test.d); looks < test.min || looks > test.max {
+				t.Errorf("%d looks in %v, want %d to %d in all", looks, test.d, test.min, test.max)
+			}
+		})
+	}
 }
 
 // TestCloseCutsRegister closes while an agent that hangs is told of an endpoint.

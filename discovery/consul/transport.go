@@ -50,7 +50,7 @@ func newClient(c Config, conns *conns) (*api.Client, tokenSource, error) {
 		return nil, nil, err
 	}
 	conf.HttpClient = &http.Client{
-		Transport: carrier{transport},
+		Transport: carrier{transport, conns},
 		// A redirect would carry the token to wherever it points.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -97,14 +97,17 @@ func decodeInto(ctx context.Context, e *entries) context.Context {
 type entriesKey struct{}
 
 // carrier sends consul/api's requests, and bounds what comes back.
-type carrier struct{ transport *http.Transport }
+type carrier struct {
+	transport *http.Transport
+	conns     *conns
+}
 
 func (c carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("X-Consul-Token") == placeholder {
 		req = req.Clone(req.Context())
 		req.Header.Del("X-Consul-Token")
 	}
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.send(req)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +122,20 @@ func (c carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	return resp, nil
+}
+
+// send lets the connections know which end of theirs was announced. The answer's
+// body, at whose end it may come, is not read before.
+func (c carrier) send(req *http.Request) (*http.Response, error) {
+	if c.conns.ended == nil {
+		return c.transport.RoundTrip(req)
+	}
+	req, farewell := c.conns.announced(req)
+	resp, err := c.transport.RoundTrip(req)
+	if err == nil && resp.Close {
+		farewell()
+	}
+	return resp, err
 }
 
 // decode moves the answer into e and leaves an empty object in its place.
