@@ -104,14 +104,16 @@ func (a *agent) beat(ctx context.Context, check string, v verdict) error {
 	return a.client.Agent().UpdateTTLOpts(check, v.output, v.status, options)
 }
 
-// look returns nil if the agent knows the service.
-func (a *agent) look(ctx context.Context, id string) error {
+// look returns how the service is, if the agent knows it. It needs no right but
+// to read the service.
+func (a *agent) look(ctx context.Context, id string) (health, error) {
 	options, err := a.options(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, _, err = a.client.Agent().Service(id, options)
-	return err
+	h := make(health)
+	_, err = a.client.Raw().Query("/v1/agent/health/service/id/"+id, new(struct{}), options.WithContext(decodeInto(ctx, h)))
+	return h, err
 }
 
 // unknown reports whether the agent said that it does not know what it was

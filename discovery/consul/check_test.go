@@ -198,6 +198,36 @@ func TestForgetfulAgent(t *testing.T) {
 	}
 }
 
+// TestReaped takes sick endpoints out of the agent, as Consul does after a
+// while. They come back as sick as they were: nobody calls them before their
+// checks pass.
+func TestReaped(t *testing.T) {
+	agent := consultest.Start(t)
+	resolver := newResolver(t, consul.Config{Address: agent.Addr})
+	for i, p := range ward(t) {
+		checks := []consul.Check{p.check}
+		if i%2 == 1 && p.name != "TTL" {
+			checks = append(checks, consul.TTLCheck{})
+		}
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			f := follow(t, resolver, p.name)
+			enroll(t, newRegistrar(t, quietly(agent), checks...), p.name, discovery.Endpoint{ID: p.name, Addr: p.addr})
+			f.until("the endpoint", func(e event) bool { return e.has(p.addr) })
+			p.set(false)
+			f.until("its illness", func(e event) bool { return e.has() })
+			f.quiet(6 * time.Second) // the Registrar looks
+			for range 2 {
+				deregister(t, agent, p.name)
+				awaitService(t, agent, p.name)
+				f.quiet(time.Second)
+			}
+			p.set(true)
+			f.until("its health", func(e event) bool { return e.has(p.addr) })
+		})
+	}
+}
+
 func awaitService(t *testing.T, agent *consultest.Agent, id string) {
 	t.Helper()
 	eventually(t, "service "+id+" at the agent", func() bool {

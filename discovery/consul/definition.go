@@ -39,13 +39,17 @@ type definition struct {
 func (d definition) service() string { return d.full.Name }
 func (d definition) id() string      { return d.full.ID }
 
-// with returns a copy for one request, in which the TTL check begins with v and
-// each check bears notes.
-func (d definition) with(v verdict, notes string) *api.AgentServiceRegistration {
+// with returns a copy for one request, in which the TTL check begins with v, the
+// others begin as seen, or passing, and each check bears notes. The agent heeds
+// that of a check which it does not know.
+func (d definition) with(v verdict, seen health, notes string) *api.AgentServiceRegistration {
 	s := d.full
 	s.Checks = make(api.AgentServiceChecks, len(d.full.Checks))
 	for i, check := range d.full.Checks {
 		c := *check
+		if status := seen[c.CheckID]; status != "" {
+			c.Status = status
+		}
 		if c.CheckID == d.heart {
 			c.Status = v.status
 		}

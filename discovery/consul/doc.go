@@ -89,11 +89,13 @@
 // hides; a TTLCheck, which is what a Registrar without checks has, needs no way
 // from the agent to the endpoint and lets the endpoint speak for itself. Several
 // can be had together. Consul takes an endpoint out when it has been critical
-// for Config.DeregisterAfter, 10 min by default; one that comes to itself after
-// that is registered again.
+// for Config.DeregisterAfter, 10 min by default. For as long as its process
+// lives it is registered again, each of its checks with the status last seen, so
+// that nobody calls it before its checks pass. An operator's maintenance is
+// forgotten with it.
 //
-// A registration is kept by one goroutine: it renews the TTL, or looks every 5 s
-// where there is none. When the agent has ended a connection unannounced, or
+// A registration is kept by one goroutine: it renews the TTL, and looks how the
+// checks are that the agent makes, every 5 s, or 30 s at most beside a TTL. When the agent has ended a connection unannounced, or
 // there has been none for 5 s whose end could tell of a restart, one of them
 // looks, and all of them do if that one's endpoint is forgotten or nobody takes
 // the connection. So what the agent has forgotten, because it was restarted

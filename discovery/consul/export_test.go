@@ -16,6 +16,12 @@ func Decode(data []byte) (endpoints []discovery.Endpoint, problems []string, err
 	return in.endpoints, in.problems, err
 }
 
+// DecodeHealth decodes what an agent says of a service's checks.
+func DecodeHealth(data []byte) (map[string]string, error) {
+	h := make(health)
+	return h, h.decode(data)
+}
+
 // SetLostFor sets how long an empty registry whose index fell is an error.
 func SetLostFor(r *Resolver, d time.Duration) { r.lostFor = d }
 
@@ -31,7 +37,7 @@ func Define(r *Registrar, service string, e discovery.Endpoint) (*api.AgentServi
 	if err != nil {
 		return nil, err
 	}
-	return d.with(verdict{}, ""), nil
+	return d.with(verdict{}, nil, ""), nil
 }
 
 // Asker asks a TTLCheck's Ready.

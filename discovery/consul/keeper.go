@@ -10,6 +10,7 @@ import (
 
 const (
 	lookEvery  = 5 * time.Second        // where there is no TTL to renew, or no connection
+	seeEvery   = 30 * time.Second       // where there are other checks too; Consul takes nothing out that is critical for less than 1 min
 	nudgeEvery = time.Second            // how often a keeper can be nudged, or a scout looks
 	nudgeWait  = 100 * time.Millisecond // spreads what was nudged together
 	keepMax    = 2 * time.Second        // of a rest after a failure
@@ -100,9 +101,7 @@ func (k *keeper) scout() bool {
 	if !time.Now().Before(k.due) {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(k.ctx, k.reg.registrar.patience())
-	defer cancel()
-	err := k.reg.registrar.agent.look(ctx, k.reg.id)
+	err := k.see()
 	k.learn(err)
 	return err != nil
 }
@@ -164,14 +163,16 @@ func (k *keeper) refresh() error {
 	return err
 }
 
-// beat renews the TTL check, or looks whether the agent still knows the
-// service where there is none.
+// beat looks how the checks are that the agent makes, where there are any, and
+// renews the TTL check, where there is one.
 func (k *keeper) beat() error {
 	r := k.reg.registrar
-	if r.heart == nil {
-		ctx, cancel := context.WithTimeout(k.ctx, r.patience())
-		defer cancel()
-		return r.agent.look(ctx, k.reg.id)
+	var looked error
+	if r.polls() {
+		looked = k.see()
+	}
+	if r.heart == nil || unknown(looked) {
+		return looked
 	}
 	v, ok := k.reg.ready.ask(k.ctx, k.noteHang)
 	if !ok {
@@ -180,7 +181,17 @@ func (k *keeper) beat() error {
 	k.noteVerdict(v)
 	ctx, cancel := context.WithTimeout(k.ctx, r.patience())
 	defer cancel()
-	return r.agent.beat(ctx, r.heartID(k.reg.id), v)
+	if err := r.agent.beat(ctx, r.heartID(k.reg.id), v); err != nil {
+		return err
+	}
+	return looked
+}
+
+// see looks how the endpoint is.
+func (k *keeper) see() error {
+	ctx, cancel := context.WithTimeout(k.ctx, k.reg.registrar.patience())
+	defer cancel()
+	return k.reg.look(ctx)
 }
 
 // restore tells the agent once more what stands. It is not cut short where the
@@ -237,12 +248,18 @@ func (k *keeper) noteHang() {
 		"service", k.reg.service, "id", k.reg.id)
 }
 
+// polls reports whether there is a check that the agent makes.
+func (r *Registrar) polls() bool { return r.heart == nil || len(r.checks) > 1 }
+
 // interval is the longest time between two steps that succeed.
 func (r *Registrar) interval() time.Duration {
-	if r.heart != nil {
-		return r.heart.ttl() / 3
+	switch {
+	case r.heart == nil:
+		return lookEvery
+	case r.polls():
+		return min(r.heart.ttl()/3, seeEvery)
 	}
-	return lookEvery
+	return r.heart.ttl() / 3
 }
 
 // patience bounds one beat, so that the next is not late for its TTL.

@@ -109,8 +109,9 @@ func NewRegistrar(config Config, checks ...Check) (*Registrar, error) {
 // runs out all the same, and it may be called again.
 //
 // By registering the caller says that the endpoint serves, so it is passing at
-// once, and its checks take over from there. Only one with a [TTLCheck.Ready]
-// waits, critical, for Ready's first word, which is asked at once.
+// once, and its checks take over from there: an update, or the return of what
+// the agent had forgotten, leaves them as they were. Only one with a
+// [TTLCheck.Ready] waits, critical, for Ready's first word, which is asked at once.
 func (r *Registrar) Register(ctx context.Context, service string, e discovery.Endpoint) (discovery.Registration, error) {
 	d, err := r.define(service, e)
 	if err != nil {

@@ -66,14 +66,11 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	verb, id := "?", ""
 	for prefix, v := range map[string]string{
 		"/v1/agent/service/register": "register", "/v1/agent/service/deregister/": "deregister",
-		"/v1/agent/check/update/": "beat", "/v1/agent/checks": "checks",
+		"/v1/agent/check/update/": "beat", "/v1/agent/checks": "checks", "/v1/agent/health/service/id/": "look",
 	} {
 		if rest, found := strings.CutPrefix(r.URL.Path, prefix); found {
 			verb, id = v, strings.TrimSuffix(strings.TrimPrefix(rest, "service:"), ":ttl-1")
 		}
-	}
-	if rest, found := strings.CutPrefix(r.URL.Path, "/v1/agent/service/"); found && verb == "?" {
-		verb, id = "look", rest
 	}
 	body, _ := io.ReadAll(r.Body)
 	var s api.AgentServiceRegistration
@@ -734,6 +731,70 @@ func TestDropped(t *testing.T) {
 			eventually(t, "return of all", func() bool { return agent.all("register") >= many+test.again })
 			if n := agent.all("register"); n != many+test.again {
 				t.Errorf("registered %d times, want %d", n, many+test.again)
+			}
+		})
+	}
+}
+
+// TestStatusKept checks with which status the checks are registered again after
+// each answer to a look.
+func TestStatusKept(t *testing.T) {
+	says := func(code int, media, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", media)
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	status := func(id, status string) string { return fmt.Sprintf(`{"CheckID":%q,"Status":%q}`, id, status) }
+	answer := func(checks ...string) string {
+		return `{"Service":{"ID":"u1"},"Checks":[` + strings.Join(checks, ",") + `]}`
+	}
+	const http1, tcp2, json = "service:u1:http-1", "service:u1:tcp-2", "application/json"
+	sick := says(503, json, answer(status(http1, "critical"), status(tcp2, "passing")))
+	for _, test := range []struct {
+		name    string
+		answers []func(http.ResponseWriter) // one after the other
+		http    string
+	}{
+		{"passing", []func(http.ResponseWriter){says(200, json, answer(status(http1, "passing"), status(tcp2, "passing")))}, "passing"},
+		{"critical", []func(http.ResponseWriter){sick}, "critical"},
+		{"warning", []func(http.ResponseWriter){says(429, json+"; charset=utf-8", answer(status(http1, "warning")))}, "warning"},
+		{"well again", []func(http.ResponseWriter){sick, says(200, json, answer(status(http1, "passing")))}, "passing"},
+		{"maintenance", []func(http.ResponseWriter){says(503, json, answer(status("_service_maintenance:u1", "critical"), status(http1, "passing")))}, "passing"},
+		{"others' checks", []func(http.ResponseWriter){says(503, json, answer(status("service:u2:http-1", "critical")))}, "passing"},
+		{"of another kind", []func(http.ResponseWriter){says(503, json, answer(status(http1, "maintenance")))}, "passing"},
+		{"none", []func(http.ResponseWriter){sick, says(200, json, `{"Checks":null}`)}, "critical"},
+		{"large", []func(http.ResponseWriter){says(503, json, answer(`{"Output":"`+strings.Repeat("x", 100_000)+`"}`, status(http1, "critical")))}, "critical"},
+		{"refused for its rate", []func(http.ResponseWriter){sick, says(429, "text/plain", "slow down")}, "critical"},
+		{"no leader", []func(http.ResponseWriter){sick, says(503, "text/plain", "no leader")}, "critical"},
+		{"no JSON", []func(http.ResponseWriter){sick, says(503, json, "{")}, "critical"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			agent := newLedger(t)
+			registrar := newRegistrar(t, agent.config(), consul.HTTPCheck{}, consul.TCPCheck{}, consul.TTLCheck{TTL: time.Second})
+			var looks atomic.Int64
+			agent.fail(func(verb string, w http.ResponseWriter, _ *http.Request) bool {
+				if verb != "look" {
+					return false
+				}
+				n := int(looks.Add(1))
+				test.answers[min(n, len(test.answers))-1](w)
+				return true
+			})
+			enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: "10.0.0.1:80"})
+			eventually(t, "look", func() bool { return int(looks.Load()) > len(test.answers) })
+			agent.forget()
+			agent.heal()
+			eventually(t, "return", func() bool { _, known := agent.service("u1"); return known })
+			s, _ := agent.service("u1")
+			var got []string
+			for _, check := range s.Checks {
+				got = append(got, check.Status)
+			}
+			if want := []string{test.http, "passing", "passing"}; !slices.Equal(got, want) {
+				t.Errorf("registered again as %v, want %v", got, want)
 			}
 		})
 	}

@@ -106,7 +106,7 @@ func TestRoundTrip(t *testing.T) {
 func TestIDs(t *testing.T) {
 	agent := consultest.Start(t)
 	resolver := newResolver(t, consul.Config{Address: agent.Addr})
-	registrar := newRegistrar(t, consul.Config{Address: agent.Addr}, consul.TTLCheck{TTL: time.Second})
+	registrar := newRegistrar(t, consul.Config{Address: agent.Addr}, consul.TTLCheck{TTL: time.Second}, consul.TCPCheck{Addr: agent.Addr})
 	ids := []string{
 		"a b", "a/b", "a?b", "a?enable=false", "a#b", "a%2Fb", "a%", "a%zz", "ü", "日本", "a:b", `a"b`, `a\b`, "a`b",
 		"a&b=c", "a+b", "a;b", ".a", "a.", "...", "a/b/c", "[::1]:80", "'", "*", "{x}", "~", strings.Repeat("x", 512),
@@ -124,7 +124,7 @@ func TestIDs(t *testing.T) {
 		f.until("the end of the drain of "+id, func(e event) bool { return e.has("10.0.0.1:80") && !e.Endpoints[0].Drain })
 		followers = append(followers, f)
 	}
-	followers[0].quiet(1500 * time.Millisecond) // the TTLs are renewed
+	followers[0].quiet(1500 * time.Millisecond) // the TTLs are renewed, the checks looked at
 	for i, f := range followers {
 		leave(t, registrations[i])
 		if e := f.next("the absence of " + ids[i]); !e.has() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type registration struct {
 	stale atomic.Bool   // the agent may have another definition than ours
 	token atomic.Value  // string: the one that the agent keeps
 	ready *asker        // of the TTL check; without one it never asks
+	seen  atomic.Value  // health: the last known of the other checks
 
 	definition definition // what stands; belongs to the turn
 	tokens     int        // that came after another; belongs to the turn
@@ -63,6 +65,7 @@ func (reg *registration) register(ctx context.Context, d definition) error {
 	fresh := !reg.kept()
 	if fresh {
 		reg.halt()
+		reg.seen.Store(health(nil))
 	}
 	if err := reg.tell(ctx, d, fresh); err != nil {
 		reg.keepOld()
@@ -110,11 +113,40 @@ func (reg *registration) put(ctx context.Context, d definition, fresh bool) erro
 	if reg.tokens > 0 {
 		notes = fmt.Sprintf("%d tokens before this one", reg.tokens)
 	}
-	if err := a.register(ctx, token, d.with(*reg.ready.last.Load(), notes), fresh); err != nil {
+	if err := a.register(ctx, token, d.with(*reg.ready.last.Load(), reg.health(), notes), fresh); err != nil {
 		return err
 	}
 	reg.token.Store(token)
 	return nil
+}
+
+// look asks the agent how the endpoint is, and remembers it. Where the agent
+// forgets an endpoint, if only because it was critical for so long, nobody
+// shall call it again before its checks know better.
+func (reg *registration) look(ctx context.Context) error {
+	h, err := reg.registrar.agent.look(ctx, reg.id)
+	if err != nil {
+		return err
+	}
+	seen := maps.Clone(reg.health())
+	for i, c := range reg.registrar.checks {
+		id := checkID(reg.id, i, c)
+		if status := h[id]; status != "" {
+			if seen == nil {
+				seen = make(health)
+			}
+			seen[id] = status
+		}
+	}
+	reg.seen.Store(seen)
+	return nil
+}
+
+// health is the last known of the checks that the agent makes. It is never
+// changed.
+func (reg *registration) health() health {
+	h, _ := reg.seen.Load().(health)
+	return h
 }
 
 // keepOld undoes a failed register: the keeper tells the agent again what

@@ -88,13 +88,18 @@ func newTransport(c Config, conf *api.Config, conns *conns) (*http.Transport, er
 	return t, err
 }
 
-// decodeInto makes the carrier decode a query's answer into e. consul/api would
-// scan all of it twice before.
-func decodeInto(ctx context.Context, e *entries) context.Context {
-	return context.WithValue(ctx, entriesKey{}, e)
+// decoder takes the body of a query's answer.
+type decoder interface {
+	decode(data []byte) error
 }
 
-type entriesKey struct{}
+// decodeInto makes the carrier decode a query's answer into d. consul/api would
+// scan all of it twice before.
+func decodeInto(ctx context.Context, d decoder) context.Context {
+	return context.WithValue(ctx, decoderKey{}, d)
+}
+
+type decoderKey struct{}
 
 // carrier sends consul/api's requests, and bounds what comes back.
 type carrier struct {
@@ -111,13 +116,17 @@ func (c carrier) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	into, decodes := req.Context().Value(decoderKey{}).(decoder)
+	if _, asked := into.(health); asked && tellsHealth(resp) {
+		resp.StatusCode = http.StatusOK
+	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body = body{io.LimitReader(resp.Body, maxError), resp.Body}
 		return resp, nil
 	}
 	resp.Body = &boundedBody{ReadCloser: resp.Body, left: maxAnswer}
-	if e, ok := req.Context().Value(entriesKey{}).(*entries); ok {
-		if err := decode(resp, e); err != nil {
+	if decodes {
+		if err := decode(resp, into); err != nil {
 			return nil, err
 		}
 	}
@@ -138,18 +147,18 @@ func (c carrier) send(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// decode moves the answer into e and leaves an empty object in its place.
+// decode moves the answer into d and leaves an empty object in its place.
 //
 // It reads all of it first: a json.Decoder takes quadratic time over white
 // space that comes in small pieces.
-func decode(resp *http.Response, e *entries) error {
+func decode(resp *http.Response, d decoder) error {
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err
 	}
 	resp.Body = body{strings.NewReader("{}"), http.NoBody}
-	return e.decode(data)
+	return d.decode(data)
 }
 
 type body struct {

@@ -1,0 +1,40 @@
+package consul
+
+import (
+	"encoding/json"
+	"mime"
+	"net/http"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// health is what the agent says of a service's checks: each status by the
+// check's ID.
+type health map[string]string
+
+// decode adds what is in an answer, but for a status that no check can begin with.
+func (h health) decode(data []byte) error {
+	var in struct {
+		Checks []struct{ CheckID, Status string }
+	}
+	if err := json.Unmarshal(data, &in); err != nil {
+		return err
+	}
+	for _, check := range in.Checks {
+		switch check.Status {
+		case api.HealthPassing, api.HealthWarning, api.HealthCritical:
+			h[check.CheckID] = check.Status
+		}
+	}
+	return nil
+}
+
+// tellsHealth reports whether an answer says how a service is, with a status
+// code that elsewhere means a failure.
+func tellsHealth(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return false
+	}
+	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return err == nil && media == "application/json"
+}
