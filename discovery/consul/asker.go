@@ -13,7 +13,7 @@ import (
 // maxOutput bounds what the agent is told of Ready's error, in bytes.
 const maxOutput = 1024
 
-// verdict is what the agent is told about a TTL check.
+// verdict is what the agent is told about a TTL check, or tells of another one.
 type verdict struct{ status, output string }
 
 // asker asks a TTLCheck's Ready, one call at a time. One keeper after the other

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -288,5 +289,22 @@ func TestGoodChecks(t *testing.T) {
 		"zeroes": consul.HTTPCheck{},
 	} {
 		t.Run(name, func(t *testing.T) { newRegistrar(t, consul.Config{}, check) })
+	}
+}
+
+// TestCriticalIsLogged registers a server with a check that asks for the wrong
+// path: within two looks of 5 s the log says what the agent says.
+func TestCriticalIsLogged(t *testing.T) {
+	t.Parallel()
+	agent := consultest.Start(t)
+	var out syncBuilder
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	config := consul.Config{Address: agent.Addr, Logger: slog.New(slog.NewTextHandler(&out, nil))}
+	registrar := newRegistrar(t, config, consul.HTTPCheck{Path: "/healthz", Interval: time.Second})
+	enroll(t, registrar, "users", discovery.Endpoint{ID: "u1", Addr: server.Listener.Addr().String()})
+	eventually(t, "warning", func() bool { return strings.Contains(out.String(), "404") })
+	if n := strings.Count(out.String(), "level=WARN"); n != 1 || !strings.Contains(out.String(), "u1") {
+		t.Errorf("want one warning that names the endpoint, got:\n%s", out.String())
 	}
 }

@@ -47,8 +47,8 @@ func (d definition) with(v verdict, seen health, notes string) *api.AgentService
 	s.Checks = make(api.AgentServiceChecks, len(d.full.Checks))
 	for i, check := range d.full.Checks {
 		c := *check
-		if status := seen[c.CheckID]; status != "" {
-			c.Status = status
+		if was, known := seen[c.CheckID]; known {
+			c.Status = was.status
 		}
 		if c.CheckID == d.heart {
 			c.Status = v.status

@@ -19,7 +19,12 @@ func Decode(data []byte) (endpoints []discovery.Endpoint, problems []string, err
 // DecodeHealth decodes what an agent says of a service's checks.
 func DecodeHealth(data []byte) (map[string]string, error) {
 	h := make(health)
-	return h, h.decode(data)
+	err := h.decode(data)
+	statuses := make(map[string]string, len(h))
+	for id, v := range h {
+		statuses[id] = v.status
+	}
+	return statuses, err
 }
 
 // SetLostFor sets how long an empty registry whose index fell is an error.

@@ -8,14 +8,13 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// health is what the agent says of a service's checks: each status by the
-// check's ID.
-type health map[string]string
+// health is what the agent says of a service's checks, each by its ID.
+type health map[string]verdict
 
 // decode adds what is in an answer, but for a status that no check can begin with.
 func (h health) decode(data []byte) error {
 	var in struct {
-		Checks []struct{ CheckID, Status string }
+		Checks []struct{ CheckID, Status, Output string }
 	}
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
@@ -23,7 +22,7 @@ func (h health) decode(data []byte) error {
 	for _, check := range in.Checks {
 		switch check.Status {
 		case api.HealthPassing, api.HealthWarning, api.HealthCritical:
-			h[check.CheckID] = check.Status
+			h[check.CheckID] = verdict{check.Status, clip(check.Output)}
 		}
 	}
 	return nil

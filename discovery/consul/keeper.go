@@ -23,13 +23,14 @@ type keeper struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when run has returned
 
-	began    time.Time // when the last step did
-	due      time.Time // when the next step is
-	scouts   bool      // has heard the alarm, and does not know yet
-	look     time.Time // when a scout looks; zero if it has
-	failures int       // in a row
-	sick     bool      // Ready's last word was an error
-	hangs    bool      // Ready does not return
+	began    time.Time       // when the last step did
+	due      time.Time       // when the next step is
+	scouts   bool            // has heard the alarm, and does not know yet
+	look     time.Time       // when a scout looks; zero if it has
+	failures int             // in a row
+	sick     bool            // Ready's last word was an error
+	hangs    bool            // Ready does not return
+	critical map[string]bool // the checks of the agent's that were, when it was last asked
 }
 
 func newKeeper(ctx context.Context, reg *registration) *keeper {
@@ -191,7 +192,11 @@ func (k *keeper) beat() error {
 func (k *keeper) see() error {
 	ctx, cancel := context.WithTimeout(k.ctx, k.reg.registrar.patience())
 	defer cancel()
-	return k.reg.look(ctx)
+	if err := k.reg.look(ctx); err != nil {
+		return err
+	}
+	k.noteChecks()
+	return nil
 }
 
 // restore tells the agent once more what stands. It is not cut short where the
@@ -222,7 +227,7 @@ func (k *keeper) note(err error, forgotten bool) {
 	case err != nil && k.failures == 0:
 		log.Warn("consul: the agent cannot be told of an endpoint, trying on", "error", err)
 	case err == nil && forgotten:
-		log.Info("consul: the agent had forgotten an endpoint, which is registered again")
+		log.Info("consul: an endpoint was not at the agent any more, and is registered again")
 	case err == nil && k.failures > 0:
 		log.Info("consul: the agent is told of an endpoint again")
 	}
@@ -239,6 +244,28 @@ func (k *keeper) noteVerdict(v verdict) {
 		log.Warn("consul: an endpoint is not ready", "error", v.output)
 	} else {
 		log.Info("consul: an endpoint is ready again")
+	}
+}
+
+// noteChecks logs each change of a check that the agent makes: one that never
+// passes would else be silent on both sides.
+func (k *keeper) noteChecks() {
+	r := k.reg.registrar
+	for id, v := range k.reg.health() {
+		critical := v.status == api.HealthCritical
+		if id == r.heartID(k.reg.id) || critical == k.critical[id] {
+			continue
+		}
+		if k.critical == nil {
+			k.critical = make(map[string]bool)
+		}
+		k.critical[id] = critical
+		log := r.config.logger().With("service", k.reg.service, "id", k.reg.id, "check", id)
+		if critical {
+			log.Warn("consul: the agent finds an endpoint critical", "output", v.output)
+		} else {
+			log.Info("consul: the agent no longer finds an endpoint critical")
+		}
 	}
 }
 

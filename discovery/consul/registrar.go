@@ -137,8 +137,12 @@ func (r *Registrar) Close() error {
 	errs := deregisterAll(ctx, r.beginClose())
 	r.close(ErrRegistrarClosed)
 	r.keepers.Wait()
-	r.conns.drop() // and no more: Close may be called again
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		r.conns.drop() // and no more: Close may be called again
+		return err
+	}
+	r.conns.close()
+	return nil
 }
 
 // beginClose refuses what comes from now on, ends the keeping of what stands

@@ -152,12 +152,19 @@ func (l *ledger) countOf(ok func(request string) bool) (n int) {
 // eventually waits for what must come.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	if !comes(ok) {
+		t.Fatalf("no %s within %v", what, patience)
+	}
+}
+
+// comes polls until ok holds, or patience is over.
+func comes(ok func() bool) bool {
 	for began := time.Now(); time.Since(began) < patience; <-time.After(5 * time.Millisecond) {
 		if ok() {
-			return
+			return true
 		}
 	}
-	t.Fatalf("no %s within %v", what, patience)
+	return false
 }
 
 // silence checks that the agent is asked nothing for a while.
@@ -416,7 +423,9 @@ func TestNothingAfterDeregister(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range many {
 		wg.Go(func() {
-			eventually(t, "second registration", func() bool { return agent.count("register "+id(i)) == 2 })
+			if !comes(func() bool { return agent.count("register "+id(i)) == 2 }) {
+				t.Errorf("no second registration of %s within %v", id(i), patience)
+			}
 			if err := registrations[i].Deregister(t.Context()); err != nil {
 				t.Error(err)
 			}

@@ -408,7 +408,12 @@ func TestClose(t *testing.T) {
 	const many = 200
 	var wg sync.WaitGroup
 	for i := range many {
-		wg.Go(func() { enroll(t, registrar, "users", discovery.Endpoint{Addr: fmt.Sprintf("10.0.0.1:%d", 1000+i)}) })
+		wg.Go(func() {
+			e := discovery.Endpoint{Addr: fmt.Sprintf("10.0.0.1:%d", 1000+i)}
+			if _, err := registrar.Register(t.Context(), "users", e); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	wg.Wait()
 	services, err := agent.Client.Agent().Services()

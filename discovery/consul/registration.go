@@ -131,11 +131,11 @@ func (reg *registration) look(ctx context.Context) error {
 	seen := maps.Clone(reg.health())
 	for i, c := range reg.registrar.checks {
 		id := checkID(reg.id, i, c)
-		if status := h[id]; status != "" {
+		if now, known := h[id]; known {
 			if seen == nil {
 				seen = make(health)
 			}
-			seen[id] = status
+			seen[id] = now
 		}
 	}
 	reg.seen.Store(seen)
