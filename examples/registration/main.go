@@ -22,13 +22,17 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second interrupt ends it at once
-	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
+	if err := runUntilInterrupt(); err != nil {
 		fmt.Fprintln(os.Stderr, "registration:", err)
 		os.Exit(1)
 	}
+}
+
+func runUntilInterrupt() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second interrupt ends it at once
+	return run(ctx, os.Stdout, os.Args[1:])
 }
 
 func run(ctx context.Context, w io.Writer, args []string) error {
