@@ -100,7 +100,16 @@ func (a *Agent) Stop() { a.end(os.Interrupt) }
 func (a *Agent) Kill() { a.end(os.Kill) }
 
 // Pause stops the agent's clock: it keeps its connections and answers nothing.
-func (a *Agent) Pause() { a.signal(syscall.SIGSTOP) }
+// It returns when each of the agent's threads has stopped.
+func (a *Agent) Pause() {
+	a.t.Helper()
+	a.signal(syscall.SIGSTOP)
+	for deadline := time.Now().Add(stopWithin); !a.paused(); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			a.t.Fatalf("consultest: the agent runs %v after it was told to pause", stopWithin)
+		}
+	}
+}
 
 // Resume ends a Pause.
 func (a *Agent) Resume() { a.signal(syscall.SIGCONT) }

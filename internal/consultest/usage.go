@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -16,12 +17,8 @@ const tick = time.Second / 100
 // in steps of 10 ms.
 func (a *Agent) CPUTime() time.Duration {
 	a.t.Helper()
-	data := a.proc("stat")
-	// proc(5): the name, in parentheses, may hold anything; utime and stime
-	// are the 12th and the 13th field behind it.
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	var sum time.Duration
-	for _, field := range fields[11:13] {
+	for _, field := range statFields(a.proc("stat"))[11:13] { // utime and stime
 		ticks, err := strconv.ParseInt(string(field), 10, 64)
 		if err != nil {
 			a.t.Fatalf("consultest: the CPU time of the agent: %v", err)
@@ -29,6 +26,27 @@ func (a *Agent) CPUTime() time.Duration {
 		sum += time.Duration(ticks) * tick
 	}
 	return sum
+}
+
+// statFields returns the fields of a stat file of proc(5) that follow the name,
+// which stands in parentheses and may hold anything.
+func statFields(stat []byte) [][]byte {
+	return bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+}
+
+// paused reports whether all of the agent's threads have stopped.
+func (a *Agent) paused() bool {
+	a.t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", a.process.cmd.Process.Pid))
+	if err != nil {
+		a.t.Fatalf("consultest: %v", err)
+	}
+	for _, thread := range threads {
+		if stat, err := os.ReadFile(thread); err == nil && string(statFields(stat)[0]) != "T" {
+			return false
+		}
+	}
+	return len(threads) > 0
 }
 
 // Connections returns how many TCP connections the agent's HTTP and HTTPS
