@@ -14,6 +14,7 @@ type alarm struct {
 
 	mu     sync.Mutex
 	raised bool      // and no look has begun since; guarded by mu
+	since  time.Time
 	looked time.Time // when the last look began; guarded by mu
 	later  bool      // raiseLater waits; guarded by mu
 }
@@ -27,7 +28,7 @@ func (a *alarm) raise() {
 	if a.raised {
 		return
 	}
-	a.raised = true
+	a.raised, a.since = true, time.Now()
 	select {
 	case a.heard <- struct{}{}:
 	default:
@@ -57,6 +58,12 @@ func (a *alarm) due() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return latest(time.Now().Add(rand.N(nudgeWait)), a.looked.Add(nudgeEvery))
+}
+
+func (a *alarm) raisedAt() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.since
 }
 
 // begin is called when the look begins: what is raised from then on is news.

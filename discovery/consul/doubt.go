@@ -32,9 +32,10 @@ func (w *watch) doubt(ctx context.Context, a answer) error {
 	if w.last == nil || len(w.last.Endpoints) == 0 || w.lost.IsZero() && a.index >= w.known {
 		return nil
 	}
-	if w.lost.IsZero() {
+	if w.lost.IsZero() || a.index < w.lostAt {
 		w.lost = time.Now()
 	}
+	w.lostAt = a.index
 	if time.Since(w.lost) < w.resolver.lostFor {
 		return errLost
 	}

@@ -173,6 +173,25 @@ func TestFirstRetries(t *testing.T) {
 	}
 }
 
+// TestRefreshShortensTheRest asks to look again right after each error of an
+// agent that answers nothing else: the next look comes when a second is over, not
+// at the end of a back-off that has grown long.
+func TestRefreshShortensTheRest(t *testing.T) {
+	t.Parallel()
+	agent := newFake(t, func(_ int64, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	resolver := newResolver(t, consul.Config{Address: agent.addr})
+	f := follow(t, resolver, "users")
+	last := f.next("error").at
+	for i := range 14 {
+		resolver.Refresh("users")
+		at := f.next("next error").at
+		if gap := at.Sub(last); gap > 2500*time.Millisecond {
+			t.Fatalf("error %d came %v after the last one, want about 1 s at most", i+2, gap)
+		}
+		last = at
+	}
+}
+
 // TestIndex checks what a waiting query's answer is worth, by its index. The
 // answer that settles it has a low index, so it must be the leader's.
 func TestIndex(t *testing.T) {

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
 
@@ -14,10 +15,14 @@ type health map[string]verdict
 // decode adds what is in an answer, but for a status that no check can begin with.
 func (h health) decode(data []byte) error {
 	var in struct {
+		AggregatedStatus string
 		Checks []struct{ CheckID, Status, Output string }
 	}
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
+	}
+	if in.AggregatedStatus == "" {
+		return errors.New("the answer does not say how the service is")
 	}
 	for _, check := range in.Checks {
 		switch check.Status {

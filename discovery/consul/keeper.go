@@ -27,6 +27,7 @@ type keeper struct {
 	due      time.Time       // when the next step is
 	scouts   bool            // has heard the alarm, and does not know yet
 	look     time.Time       // when a scout looks; zero if it has
+	since time.Time
 	failures int             // in a row
 	sick     bool            // Ready's last word was an error
 	hangs    bool            // Ready does not return
@@ -76,6 +77,7 @@ func (k *keeper) rest() bool {
 				k.due = soon
 			}
 		case <-alarm:
+			k.since = k.reg.registrar.alarm.raisedAt()
 			k.scouts, k.look = true, k.reg.registrar.alarm.due()
 			alarm = nil
 		}
@@ -111,10 +113,12 @@ func (k *keeper) scout() bool {
 // nudges the other keepers where it does not, or cannot be reached.
 func (k *keeper) learn(err error) {
 	switch {
+	case !k.scouts && (unknown(err) || unreachable(err)) && k.failures == 0:
+		k.reg.registrar.alarm.raise()
 	case !k.scouts:
-	case err == nil:
+	case err == nil && k.reg.told.Load() < k.since.UnixNano():
 		k.scouts = false
-	case unknown(err) || unreachable(err):
+	case err == nil || unknown(err) || unreachable(err):
 		k.scouts = false
 		k.reg.registrar.nudgeOthers(k.reg)
 	}
@@ -174,6 +178,10 @@ func (k *keeper) beat() error {
 	}
 	if r.heart == nil || unknown(looked) {
 		return looked
+	}
+	if r.heart.Ready != nil {
+		k.resign() // Ready may take its time
+		k.scouts = false
 	}
 	v, ok := k.reg.ready.ask(k.ctx, k.noteHang)
 	if !ok {

@@ -21,6 +21,7 @@ type registration struct {
 	stale atomic.Bool   // the agent may have another definition than ours
 	token atomic.Value  // string: the one that the agent keeps
 	ready *asker        // of the TTL check; without one it never asks
+	told  atomic.Int64
 	seen  atomic.Value  // health: the last known of the other checks
 
 	definition definition // what stands; belongs to the turn
@@ -113,6 +114,7 @@ func (reg *registration) put(ctx context.Context, d definition, fresh bool) erro
 	if reg.tokens > 0 {
 		notes = fmt.Sprintf("%d tokens before this one", reg.tokens)
 	}
+	defer func() { reg.told.Store(time.Now().UnixNano()) }()
 	if err := a.register(ctx, token, d.with(*reg.ready.last.Load(), reg.health(), notes), fresh); err != nil {
 		return err
 	}

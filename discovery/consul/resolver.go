@@ -92,8 +92,9 @@ func (r *Resolver) Watch(ctx context.Context, service string) iter.Seq2[discover
 }
 
 // Refresh makes the watches of service look again at once, without waiting for
-// Consul to tell of a change. It never blocks, and is ignored by a watch that
-// looked less than a second ago. A look that fails is yielded as an error and
+// Consul to tell of a change. It never blocks. A watch that looked less than a
+// second ago ignores it or, where it rests after an error, looks when the second
+// is over. A look that fails is yielded as an error and
 // tried again after a back-off, so that the error ends when all is well.
 func (r *Resolver) Refresh(service string) {
 	if target, err := parseName(service); err == nil {

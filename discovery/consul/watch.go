@@ -28,6 +28,7 @@ type watch struct {
 	glance  *flight             // one beside it that does not wait, or nil
 	looked  time.Time           // when the last query that did not wait began
 	again   time.Time           // when one must begin beside the waiting query, or zero
+	lostAt  uint64
 	lost    time.Time           // since when the registry seems to have lost its state, or zero
 	last    *discovery.Snapshot // what was yielded last, or nil
 	failed  bool                // an error was yielded since
@@ -79,7 +80,7 @@ func (w *watch) next(ctx context.Context) (*discovery.Snapshot, error) {
 	case err != nil && w.flight != nil:
 		// What failed was beside the waiting query, which goes on and may say
 		// for long neither that all is well nor that it is not.
-		w.index = w.flight.asked
+		w.index = max(w.flight.asked, w.known)
 		w.again = time.Now().Add(w.failures.backoff(err))
 	default:
 		// An index that outlives a fault can hide what happened meanwhile.
