@@ -128,13 +128,13 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	tick := tickers()
 	defer tick.Stop()
-	for range 500 {
+	for range 2000 {
 		if condition() {
 			return
 		}
 		<-tick.C
 	}
-	t.Fatalf("after 5 s still not: %s", what)
+	t.Fatalf("after 20 s still not: %s", what)
 }
 
 func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

@@ -24,12 +24,13 @@ func TestCluster(t *testing.T) {
 		do   func(*testing.T)
 	}{
 		{"change", func(t *testing.T) { w.change(t, soon) }},
-		// Followed again within 2 s after the election.
+		// Followed again within 4 s after the election: a back-off that began in
+		// some seconds of errors may last for 3.2 s.
 		{"leader killed", func(t *testing.T) {
 			leader := cluster.Leader()
 			leader.Kill()
 			w.calm(t, time.Second)
-			w.change(t, soon)
+			w.change(t, 2*soon)
 			leader.Restart()
 		}},
 		// A server that comes back knows nothing until the leader has told it.
@@ -37,20 +38,20 @@ func TestCluster(t *testing.T) {
 			server.Begin()
 			w.calm(t, 2*time.Second)
 			server.AwaitReady()
-			w.change(t, soon)
+			w.change(t, 2*soon)
 		}},
 		{"server wiped", func(t *testing.T) {
 			server.Wipe()
 			server.Begin()
 			w.calm(t, 2*time.Second)
 			server.AwaitReady()
-			w.change(t, soon)
+			w.change(t, 2*soon)
 		}},
 		{"client agent restarted", func(t *testing.T) {
 			cluster.Agent.Begin()
 			w.calm(t, time.Second)
 			cluster.Agent.AwaitReady()
-			w.change(t, soon)
+			w.change(t, 2*soon)
 		}},
 		// A watch that begins now sees the set too: stale reads go on.
 		{"quorum lost", func(t *testing.T) {
