@@ -14,7 +14,7 @@ type alarm struct {
 
 	mu     sync.Mutex
 	raised bool      // and no look has begun since; guarded by mu
-	since  time.Time
+	since  time.Time // when it was raised last; guarded by mu
 	looked time.Time // when the last look began; guarded by mu
 	later  bool      // raiseLater waits; guarded by mu
 }
@@ -60,6 +60,7 @@ func (a *alarm) due() time.Time {
 	return latest(time.Now().Add(rand.N(nudgeWait)), a.looked.Add(nudgeEvery))
 }
 
+// raisedAt is when it was raised last.
 func (a *alarm) raisedAt() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()

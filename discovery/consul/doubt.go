@@ -32,7 +32,7 @@ func (w *watch) doubt(ctx context.Context, a answer) error {
 	if w.last == nil || len(w.last.Endpoints) == 0 || w.lost.IsZero() && a.index >= w.known {
 		return nil
 	}
-	if w.lost.IsZero() || a.index < w.lostAt {
+	if w.lost.IsZero() || a.index < w.lostAt { // for the first time, or once more
 		w.lost = time.Now()
 	}
 	w.lostAt = a.index

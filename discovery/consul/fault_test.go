@@ -173,6 +173,98 @@ func TestFirstRetries(t *testing.T) {
 	}
 }
 
+// TestOldAnswerAfterAFailedRefresh lets a waiting query, asked before a Refresh
+// brought news, return with something older than the news, after another Refresh
+// has failed: what is known stays.
+func TestOldAnswerAfterAFailedRefresh(t *testing.T) {
+	t.Parallel()
+	set := func(address string) string { return "[" + element("u1", address, `,"Port":80`) + "]" }
+	var looks, flights atomic.Int64
+	failed := make(chan struct{})
+	agent := newFake(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
+		switch {
+		case waits(r) && flights.Add(1) == 1: // at a server that lags
+			select {
+			case <-failed:
+				say(w, "8", set("10.0.0.8"))
+			case <-r.Context().Done():
+			}
+		case waits(r):
+			block(r)
+		case looks.Add(1) == 1:
+			say(w, "7", set("10.0.0.7"))
+		case looks.Load() == 2:
+			say(w, "10", set("10.0.0.10"))
+		default:
+			w.WriteHeader(500)
+			if looks.Load() == 3 {
+				close(failed)
+			}
+		}
+	})
+	resolver := newResolver(t, consul.Config{Address: agent.addr})
+	f := follow(t, resolver, "users")
+	f.until("first set", func(e event) bool { return e.has("10.0.0.7:80") })
+	f.quiet(1100 * time.Millisecond)
+	resolver.Refresh("users")
+	f.until("news", func(e event) bool { return e.has("10.0.0.10:80") })
+	f.quiet(1100 * time.Millisecond)
+	resolver.Refresh("users")
+	f.until("error", isError)
+	f.calm(time.Second)
+	if n := flights.Load(); n < 1 {
+		t.Errorf("%d waiting queries, want one at least", n)
+	}
+}
+
+// TestLostTwice has a registry lose its state, fail, and lose it again: those it
+// lost the second time have as long to come back as the first.
+func TestLostTwice(t *testing.T) {
+	t.Parallel()
+	const lostFor = 1500 * time.Millisecond
+	var phase atomic.Int64
+	agent := newFake(t, func(_ int64, w http.ResponseWriter, r *http.Request) {
+		switch phase.Load() {
+		case 0:
+			if waits(r) {
+				phase.Store(1)
+				break // what ends it all is an error
+			}
+			say(w, "100", one)
+			return
+		case 1:
+			if !waits(r) {
+				say(w, "50", "[]")
+				return
+			}
+			phase.Store(2)
+		case 3:
+			if waits(r) {
+				block(r)
+				return
+			}
+			say(w, "5", "[]")
+			return
+		}
+		w.WriteHeader(500)
+	})
+	resolver := newResolver(t, consul.Config{Address: agent.addr})
+	consul.SetLostFor(resolver, lostFor)
+	f := follow(t, resolver, "users")
+	f.until("set", func(e event) bool { return e.has("10.0.0.1:80") })
+	f.until("loss", func(e event) bool { return e.err != nil && strings.Contains(e.err.Error(), "lost its state") })
+	f.calm(lostFor + 500*time.Millisecond)
+	phase.Store(3)
+	again := f.until("second loss", func(e event) bool { return e.err == nil || strings.Contains(e.err.Error(), "lost its state") })
+	empty := again
+	if again.err != nil {
+		empty = f.until("empty set", func(e event) bool { return e.err == nil })
+	}
+	if took := empty.at.Sub(again.at); took < lostFor-100*time.Millisecond {
+		t.Errorf("the empty set is obeyed %v after the second loss, want %v", took, lostFor)
+	}
+}
+
 // TestRefreshShortensTheRest asks to look again right after each error of an
 // agent that answers nothing else: the next look comes when a second is over, not
 // at the end of a back-off that has grown long.

@@ -12,17 +12,19 @@ import (
 // health is what the agent says of a service's checks, each by its ID.
 type health map[string]verdict
 
-// decode adds what is in an answer, but for a status that no check can begin with.
+// decode adds what is in an answer, but for a status that no check can begin
+// with. JSON of somebody between us and the agent, such as a proxy's error, is no
+// answer.
 func (h health) decode(data []byte) error {
 	var in struct {
 		AggregatedStatus string
-		Checks []struct{ CheckID, Status, Output string }
+		Checks           []struct{ CheckID, Status, Output string }
 	}
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
 	}
 	if in.AggregatedStatus == "" {
-		return errors.New("the answer does not say how the service is")
+		return errors.New("the answer says nothing of the service's health")
 	}
 	for _, check := range in.Checks {
 		switch check.Status {

@@ -27,7 +27,7 @@ type keeper struct {
 	due      time.Time       // when the next step is
 	scouts   bool            // has heard the alarm, and does not know yet
 	look     time.Time       // when a scout looks; zero if it has
-	since time.Time
+	since    time.Time       // when the alarm was raised that it has heard
 	failures int             // in a row
 	sick     bool            // Ready's last word was an error
 	hangs    bool            // Ready does not return
@@ -110,7 +110,9 @@ func (k *keeper) scout() bool {
 }
 
 // learn ends the scouting once the agent has said that it knows an endpoint, or
-// nudges the other keepers where it does not, or cannot be reached.
+// nudges the other keepers where it does not, or cannot be reached. That it knows
+// one which it was told of since the alarm proves nothing. A keeper that was not
+// scouting and finds the same raises the alarm.
 func (k *keeper) learn(err error) {
 	switch {
 	case !k.scouts && (unknown(err) || unreachable(err)) && k.failures == 0:
@@ -180,7 +182,7 @@ func (k *keeper) beat() error {
 		return looked
 	}
 	if r.heart.Ready != nil {
-		k.resign() // Ready may take its time
+		k.resign() // Ready may take its time, and hang
 		k.scouts = false
 	}
 	v, ok := k.reg.ready.ask(k.ctx, k.noteHang)

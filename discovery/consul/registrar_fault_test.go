@@ -99,7 +99,7 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case verb == "deregister":
 		delete(l.services, id)
 	case verb == "look":
-		_, _ = io.WriteString(w, "{}")
+		_, _ = io.WriteString(w, `{"AggregatedStatus":"passing"}`)
 	case verb == "beat":
 		l.outputs = append(l.outputs, update.Status+" "+update.Output)
 	}
@@ -745,6 +745,43 @@ func TestDropped(t *testing.T) {
 	}
 }
 
+// TestDroppedInAnUpdate lets the agent lose everything in the midst of an update:
+// that the agent knows the one endpoint that was registered again says nothing of
+// the others. It takes several rounds, since who looks first is chance.
+func TestDroppedInAnUpdate(t *testing.T) {
+	for i := range 12 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			agent := newAway(t)
+			registrar := newRegistrar(t, agent.config(), consul.TTLCheck{TTL: time.Hour})
+			enrollMany(t, registrar, 2)
+			eventually(t, "first beats", func() bool { return agent.all("register") == 2 })
+			var dies sync.Once
+			agent.fail(func(verb string, _ http.ResponseWriter, _ *http.Request) bool {
+				if verb == "register" {
+					dies.Do(func() {
+						agent.forget()
+						panic(http.ErrAbortHandler)
+					})
+				}
+				return false
+			})
+			if _, err := registrar.Register(t.Context(), "users", discovery.Endpoint{ID: "u0", Addr: "10.0.0.1:80", Weight: 7}); err == nil {
+				t.Fatal("no error")
+			}
+			began := time.Now()
+			eventually(t, "return of both", func() bool {
+				_, first := agent.service("u0")
+				_, second := agent.service("u1")
+				return first && second
+			})
+			if took := time.Since(began); took > 6*time.Second {
+				t.Errorf("both are back after %v, want 1 s or so", took)
+			}
+		})
+	}
+}
+
 // TestStatusKept checks with which status the checks are registered again after
 // each answer to a look.
 func TestStatusKept(t *testing.T) {
@@ -757,7 +794,7 @@ func TestStatusKept(t *testing.T) {
 	}
 	status := func(id, status string) string { return fmt.Sprintf(`{"CheckID":%q,"Status":%q}`, id, status) }
 	answer := func(checks ...string) string {
-		return `{"Service":{"ID":"u1"},"Checks":[` + strings.Join(checks, ",") + `]}`
+		return `{"AggregatedStatus":"x","Service":{"ID":"u1"},"Checks":[` + strings.Join(checks, ",") + `]}`
 	}
 	const http1, tcp2, json = "service:u1:http-1", "service:u1:tcp-2", "application/json"
 	sick := says(503, json, answer(status(http1, "critical"), status(tcp2, "passing")))
@@ -773,8 +810,9 @@ func TestStatusKept(t *testing.T) {
 		{"maintenance", []func(http.ResponseWriter){says(503, json, answer(status("_service_maintenance:u1", "critical"), status(http1, "passing")))}, "passing"},
 		{"others' checks", []func(http.ResponseWriter){says(503, json, answer(status("service:u2:http-1", "critical")))}, "passing"},
 		{"of another kind", []func(http.ResponseWriter){says(503, json, answer(status(http1, "maintenance")))}, "passing"},
-		{"none", []func(http.ResponseWriter){sick, says(200, json, `{"Checks":null}`)}, "critical"},
+		{"none", []func(http.ResponseWriter){sick, says(200, json, `{"AggregatedStatus":"x","Checks":null}`)}, "critical"},
 		{"large", []func(http.ResponseWriter){says(503, json, answer(`{"Output":"`+strings.Repeat("x", 100_000)+`"}`, status(http1, "critical")))}, "critical"},
+		{"of a proxy", []func(http.ResponseWriter){sick, says(503, json, `{"message":"no upstream"}`)}, "critical"},
 		{"refused for its rate", []func(http.ResponseWriter){sick, says(429, "text/plain", "slow down")}, "critical"},
 		{"no leader", []func(http.ResponseWriter){sick, says(503, "text/plain", "no leader")}, "critical"},
 		{"no JSON", []func(http.ResponseWriter){sick, says(503, json, "{")}, "critical"},

@@ -21,7 +21,7 @@ type registration struct {
 	stale atomic.Bool   // the agent may have another definition than ours
 	token atomic.Value  // string: the one that the agent keeps
 	ready *asker        // of the TTL check; without one it never asks
-	told  atomic.Int64
+	told  atomic.Int64  // Unix nanoseconds of when the agent was told last
 	seen  atomic.Value  // health: the last known of the other checks
 
 	definition definition // what stands; belongs to the turn

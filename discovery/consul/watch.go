@@ -28,7 +28,7 @@ type watch struct {
 	glance  *flight             // one beside it that does not wait, or nil
 	looked  time.Time           // when the last query that did not wait began
 	again   time.Time           // when one must begin beside the waiting query, or zero
-	lostAt  uint64
+	lostAt  uint64              // the index of the last answer of such a registry
 	lost    time.Time           // since when the registry seems to have lost its state, or zero
 	last    *discovery.Snapshot // what was yielded last, or nil
 	failed  bool                // an error was yielded since
@@ -228,13 +228,15 @@ func (w *watch) news(s *discovery.Snapshot) bool {
 	return changed || healed
 }
 
-// rest waits after a failure; Refresh shortens it. There is no need to while a
-// waiting query goes on, or may begin: see again.
+// rest waits after a failure; Refresh shortens it, to a second after the last
+// look. There is no need to while a waiting query goes on, or may begin: see
+// again.
 func (w *watch) rest(ctx context.Context, err error) {
 	if w.index > 0 {
 		return
 	}
-	timer := time.NewTimer(w.failures.backoff(err))
+	due := time.Now().Add(w.failures.backoff(err))
+	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	for {
 		select {
@@ -243,9 +245,7 @@ func (w *watch) rest(ctx context.Context, err error) {
 		case <-timer.C:
 			return
 		case <-w.wake:
-			if w.mayRefresh() {
-				return
-			}
+			timer.Reset(min(time.Until(due), time.Until(w.looked.Add(refreshEvery))))
 		}
 	}
 }
