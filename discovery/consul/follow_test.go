@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 40 * time.Second
+const patience = time.Minute
 
 // event is one step of a watch.
 type event struct {
