@@ -29,7 +29,7 @@ func TestFaultsLater(t *testing.T) {
 					say(w, "8", two)
 				}
 			})
-			config := consul.Config{Address: agent.addr, Wait: time.Second, Timeout: time.Second}
+			config := consul.Config{Address: agent.addr, Wait: time.Second, Timeout: slowdown * time.Second}
 			f := follow(t, newResolver(t, config), "users")
 			if e := f.next("instance"); !e.has("10.0.0.1:80") {
 				t.Fatalf("got %+v, %v, want the instance", e.Snapshot, e.err)
