@@ -643,7 +643,7 @@ func TestRefreshFailsOnce(t *testing.T) {
 					say(w, "10", one)
 				}
 			})
-			resolver := newResolver(t, consul.Config{Address: agent.addr, Timeout: 500 * time.Millisecond})
+			resolver := newResolver(t, consul.Config{Address: agent.addr, Timeout: time.Second})
 			f := follow(t, resolver, "users")
 			f.next("first")
 			f.quiet(1200 * time.Millisecond)

@@ -78,7 +78,7 @@ func TestPausedAgent(t *testing.T) {
 		pause  time.Duration
 	}{
 		{"not noticed", consul.Config{}, 2 * time.Second},
-		{"noticed", consul.Config{Wait: time.Second, Timeout: 500 * time.Millisecond}, 5 * time.Second},
+		{"noticed", consul.Config{Wait: time.Second, Timeout: time.Second}, 5 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -103,7 +103,7 @@ func TestPausedAgentRefreshed(t *testing.T) {
 	t.Parallel()
 	agent := consultest.Start(t)
 	enlist(t, agent, "u1", 80)
-	resolver := newResolver(t, consul.Config{Address: agent.Addr, Timeout: 500 * time.Millisecond})
+	resolver := newResolver(t, consul.Config{Address: agent.Addr, Timeout: time.Second})
 	f := follow(t, resolver, "users")
 	f.right(soon, "10.0.0.1:80")
 	f.quiet(1200 * time.Millisecond)
