@@ -35,13 +35,17 @@ type AttemptInfo struct {
 	Request *http.Request
 
 	// Method is an RPC's full method, "/pkg.Service/Method". It counts only
-	// where Request is nil.
+	// where Request is nil. The first 1000 that are called are told by their
+	// names; those that come later, are longer than 256 bytes or not of that
+	// form are "_OTHER", since a proxy may be asked for any.
 	Method string
 }
 
-// Verdict is what is known when an attempt's headers, or its error, are there.
+// Verdict is what is known when an attempt's headers, or its error, are there;
+// of an RPC, when its status is.
 type Verdict struct {
-	// StatusCode is that of the response, an RPC's code for an RPC. Zero means none.
+	// StatusCode is that of the response, an RPC's code for an RPC. Zero means
+	// none, an RPC's OK where Err is nil. All codes of RPCs but OK are errors.
 	StatusCode int
 
 	// ProtoMajor and ProtoMinor are the response's version of HTTP. Zero means not known.
@@ -50,7 +54,7 @@ type Verdict struct {
 	// Outcome is the classifier's. A neutral one is not an error.
 	Outcome balancer.Outcome
 
-	// Err is why there is no response.
+	// Err is why there is no response, or what an RPC's caller is told.
 	Err error
 }
 
@@ -63,7 +67,7 @@ type Attempt struct {
 	start time.Time
 
 	service, endpoint string
-	method            string // an HTTP method as it is known, or an RPC's full one
+	method            string // as it is told: an HTTP method, or an RPC's without the slash in front
 	address           string
 	port              int
 	rpc               bool
@@ -81,7 +85,7 @@ func (t *Telemetry) StartAttempt(ctx context.Context, info *AttemptInfo) (contex
 		return ctx, Attempt{}
 	}
 	a := Attempt{in: in, service: info.Service, endpoint: info.Endpoint}
-	a.identify(info)
+	a.identify(t, info)
 	if tracer != nil {
 		ctx, a.span = startSpan(ctx, tracer, &a, info)
 	}
@@ -99,10 +103,10 @@ func (a *Attempt) Enabled() bool {
 }
 
 // identify finds the method and the server that the caller named.
-func (a *Attempt) identify(info *AttemptInfo) {
+func (a *Attempt) identify(t *Telemetry, info *AttemptInfo) {
 	if info.Request == nil {
 		a.rpc = true
-		a.method = info.Method
+		a.method = t.methods.name(info.Method)
 		a.address, a.port = splitAddr(info.Service)
 		return
 	}
@@ -112,6 +116,10 @@ func (a *Attempt) identify(info *AttemptInfo) {
 
 // Verdict tells what became of the attempt, once: the metrics are recorded and
 // the span gets its status. The span goes on until [Attempt.End].
+//
+// An HTTP attempt is judged, and its duration ends, at its headers. An RPC is
+// judged at its status, which is a stream's end: the conventions want the
+// duration of the whole stream, as its span has it.
 func (a *Attempt) Verdict(v Verdict) {
 	if a.ctx == nil || a.told {
 		return
@@ -127,8 +135,17 @@ func (a *Attempt) Verdict(v Verdict) {
 }
 
 func (a *Attempt) measure(v Verdict, kind string) {
-	if !a.rpc {
-		a.in.recordDuration(a.ctx, time.Since(a.start).Seconds(), durationKey{
+	seconds := time.Since(a.start).Seconds()
+	if a.rpc {
+		a.in.recordRPC(a.ctx, seconds, rpcDurationKey{
+			method:  a.method,
+			address: a.address,
+			port:    a.port,
+			status:  rpcStatus(v.StatusCode, v.Err),
+			failure: kind,
+		})
+	} else {
+		a.in.recordHTTP(a.ctx, seconds, httpDurationKey{
 			method:  a.method,
 			address: a.address,
 			port:    a.port,

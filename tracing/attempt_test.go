@@ -15,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/tracing"
 )
 
@@ -90,20 +89,6 @@ func TestAttemptSpan(t *testing.T) {
 			verdict: tracing.Verdict{Err: fmt.Errorf("attempt: %w", context.Canceled), Outcome: neutral},
 			span:    "GET",
 			attrs:   map[string]string{"http.response.status_code": "", "network.protocol.version": "", "fairlead.outcome": "neutral"},
-		},
-		{
-			name: "RPC",
-			change: func(info *tracing.AttemptInfo) {
-				info.Request, info.Method, info.Service, info.Resend = nil, "/pkg.Users/Get", "users:8080", 2
-			},
-			verdict: tracing.Verdict{StatusCode: 8, Err: errRefused, Outcome: balancer.Outcome{Verdict: balancer.Overload}},
-			span:    "pkg.Users/Get",
-			attrs: map[string]string{
-				"http.request.method": "", "http.response.status_code": "", "url.full": "", "network.protocol.version": "",
-				"rpc.system.name": "grpc", "rpc.method": "pkg.Users/Get", "rpc.response.status_code": "RESOURCE_EXHAUSTED",
-				"error.type": "RESOURCE_EXHAUSTED", "server.port": "8080", "fairlead.outcome": "overload", "fairlead.resend_count": "2",
-			},
-			status: codes.Error,
 		},
 	}
 	for _, tt := range tests {
@@ -290,22 +275,30 @@ func TestAttemptMetrics(t *testing.T) {
 
 func TestDurationBuckets(t *testing.T) {
 	r := newRig(t)
-	r.attempt(t, usersInfo(t), tracing.Verdict{StatusCode: 200, Outcome: success})
+	for _, info := range []*tracing.AttemptInfo{usersInfo(t), rpcInfo()} {
+		_, a := r.StartAttempt(t.Context(), info)
+		a.Verdict(tracing.Verdict{Outcome: success})
+		a.End(nil)
+	}
 	var all metricdata.ResourceMetrics
 	if err := r.reader.Collect(t.Context(), &all); err != nil {
 		t.Fatal(err)
 	}
+	found := map[string]metricdata.Metrics{}
 	for _, m := range all.ScopeMetrics[0].Metrics {
-		if m.Name != "http.client.request.duration" {
+		found[m.Name] = m
+	}
+	want := []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+	for _, name := range []string{"http.client.request.duration", "rpc.client.call.duration"} {
+		m, ok := found[name]
+		if !ok {
+			t.Errorf("no %s", name)
 			continue
 		}
-		want := []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 		if diff := cmp.Diff(want, m.Data.(metricdata.Histogram[float64]).DataPoints[0].Bounds); diff != "" || m.Unit != "s" {
-			t.Errorf("unit %q, bounds (-want +got):\n%s", m.Unit, diff)
+			t.Errorf("%s: unit %q, bounds (-want +got):\n%s", name, m.Unit, diff)
 		}
-		return
 	}
-	t.Error("no http.client.request.duration")
 }
 
 func TestLabelsAreBounded(t *testing.T) {
@@ -322,18 +315,6 @@ func TestLabelsAreBounded(t *testing.T) {
 		if series := points(t, r.reader, name); len(series) != 1 {
 			t.Errorf("%s has %d series, want 1", name, len(series))
 		}
-	}
-}
-
-func TestRPCHasNoHTTPMetric(t *testing.T) {
-	r := newRig(t)
-	info := &tracing.AttemptInfo{Service: "users", Endpoint: "users-1", Addr: "10.0.0.1:8080", Method: "/pkg.Users/Get"}
-	r.attempt(t, info, tracing.Verdict{Outcome: success})
-	if series := points(t, r.reader, "http.client.request.duration"); len(series) != 0 {
-		t.Errorf("http.client.request.duration %v", series)
-	}
-	if series := points(t, r.reader, "fairlead.attempts"); len(series) != 1 {
-		t.Errorf("fairlead.attempts %v", series)
 	}
 }
 

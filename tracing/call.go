@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"context"
-	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -36,7 +35,10 @@ type CallResult struct {
 }
 
 // callKey is what the start of two calls must have in common to look alike.
-type callKey struct{ service, method string }
+type callKey struct {
+	service, method string
+	rpc             bool
+}
 
 // callStart is what a call's span is started with.
 type callStart struct {
@@ -54,17 +56,19 @@ func (t *Telemetry) StartCall(ctx context.Context, service, method string) (cont
 		return ctx, Call{}
 	}
 	rpc := isRPC(method)
-	if !rpc {
+	if rpc {
+		method = t.methods.name(method)
+	} else {
 		method = knownMethod(method)
 	}
-	start := t.calls.get(callKey{service, method}, newCallStart)
+	start := t.calls.get(callKey{service, method, rpc}, newCallStart)
 	ctx, span := tracer.Start(ctx, start.name, start.options...)
 	return ctx, Call{ctx, span, rpc}
 }
 
 func newCallStart(key callKey) callStart {
 	return callStart{
-		name: spanName(key.method) + " " + key.service,
+		name: spanName(key.method, key.rpc) + " " + key.service,
 		options: []trace.SpanStartOption{
 			trace.WithSpanKind(trace.SpanKindInternal),
 			trace.WithAttributes(serviceKey.String(key.service)),
@@ -106,9 +110,12 @@ func (c Call) describe(r CallResult) {
 }
 
 // spanName returns a method as the name of a span has it.
-func spanName(method string) string {
-	if method == otherMethod {
-		return "HTTP"
+func spanName(method string, rpc bool) string {
+	switch {
+	case method != otherMethod:
+		return method
+	case rpc:
+		return "grpc"
 	}
-	return strings.TrimPrefix(method, "/")
+	return "HTTP"
 }

@@ -67,14 +67,39 @@ func protocolVersion(major, minor int) string {
 	return ""
 }
 
-// statusAttribute returns the attribute for a status code. An RPC's 0 is OK,
-// unless there is an error to explain it; elsewhere 0 is no status at all.
+// statusAttribute returns the attribute for a status code, if there is one.
 func statusAttribute(rpc bool, code int, err error) (attribute.KeyValue, bool) {
-	switch {
-	case code == 0 && (!rpc || err != nil):
-		return attribute.KeyValue{}, false
-	case rpc:
-		return semconv.RPCResponseStatusCodeKey.String(rpcCode(code)), true
+	if rpc {
+		status := rpcStatus(code, err)
+		return semconv.RPCResponseStatusCode(status), status != ""
 	}
-	return semconv.HTTPResponseStatusCodeKey.Int(code), true
+	return semconv.HTTPResponseStatusCode(code), code != 0
+}
+
+// httpDurationKey holds the attributes of http.client.request.duration.
+type httpDurationKey struct {
+	method, address string
+	port, status    int
+	failure         string
+	version         string
+}
+
+func (key httpDurationKey) attributes() []attribute.KeyValue {
+	attrs := []attribute.KeyValue{
+		semconv.HTTPRequestMethodKey.String(key.method),
+		semconv.ServerAddress(key.address),
+	}
+	if key.port != 0 {
+		attrs = append(attrs, semconv.ServerPort(key.port))
+	}
+	if key.status != 0 {
+		attrs = append(attrs, semconv.HTTPResponseStatusCode(key.status))
+	}
+	if key.failure != "" {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(key.failure))
+	}
+	if key.version != "" {
+		attrs = append(attrs, semconv.NetworkProtocolVersion(key.version))
+	}
+	return attrs
 }

@@ -23,20 +23,22 @@ const (
 )
 
 // durationBuckets are the bounds that the conventions advise for
-// http.client.request.duration, in seconds.
+// http.client.request.duration and rpc.client.call.duration, in seconds.
 var durationBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
 // instruments are what attempts are recorded with, and the attribute sets that
 // were recorded before.
 type instruments struct {
-	duration metric.Float64Histogram
+	http     metric.Float64Histogram
+	rpc      metric.Float64Histogram
 	picks    metric.Int64Counter
 	attempts metric.Int64Counter
 	retries  metric.Int64Counter
 	bodies   metric.Int64Counter
 
-	durations cache[durationKey, []metric.RecordOption]
-	counts    cache[countKey, []metric.AddOption]
+	httpSets  cache[httpDurationKey, []metric.RecordOption]
+	rpcSets   cache[rpcDurationKey, []metric.RecordOption]
+	countSets cache[countKey, []metric.AddOption]
 }
 
 // newInstruments makes the instruments of a provider, nil if it is off.
@@ -45,21 +47,25 @@ func newInstruments(provider metric.MeterProvider) (*instruments, error) {
 		return nil, nil
 	}
 	meter := newMeter(provider)
-	var errs [5]error
+	var errs [6]error
 	in := &instruments{
-		durations: newCache[durationKey, []metric.RecordOption](1024),
-		counts:    newCache[countKey, []metric.AddOption](4096),
+		httpSets:  newCache[httpDurationKey, []metric.RecordOption](1024),
+		rpcSets:   newCache[rpcDurationKey, []metric.RecordOption](1024),
+		countSets: newCache[countKey, []metric.AddOption](4096),
 	}
-	in.duration, errs[0] = meter.Float64Histogram("http.client.request.duration", metric.WithUnit("s"),
+	in.http, errs[0] = meter.Float64Histogram("http.client.request.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of HTTP client requests."),
 		metric.WithExplicitBucketBoundaries(durationBuckets...))
-	in.picks, errs[1] = meter.Int64Counter("fairlead.picks", metric.WithUnit("{pick}"),
+	in.rpc, errs[1] = meter.Float64Histogram("rpc.client.call.duration", metric.WithUnit("s"),
+		metric.WithDescription("Measures the duration of outbound remote procedure calls (RPC)."),
+		metric.WithExplicitBucketBoundaries(durationBuckets...))
+	in.picks, errs[2] = meter.Int64Counter("fairlead.picks", metric.WithUnit("{pick}"),
 		metric.WithDescription("Endpoints chosen for an attempt, and why."))
-	in.attempts, errs[2] = meter.Int64Counter("fairlead.attempts", metric.WithUnit("{attempt}"),
+	in.attempts, errs[3] = meter.Int64Counter("fairlead.attempts", metric.WithUnit("{attempt}"),
 		metric.WithDescription("Attempts by what became of them."))
-	in.retries, errs[3] = meter.Int64Counter("fairlead.retries", metric.WithUnit("{retry}"),
+	in.retries, errs[4] = meter.Int64Counter("fairlead.retries", metric.WithUnit("{retry}"),
 		metric.WithDescription("Retries that were wanted, and whether they were sent or what forbade them."))
-	in.bodies, errs[4] = meter.Int64Counter("fairlead.body.errors", metric.WithUnit("{error}"),
+	in.bodies, errs[5] = meter.Int64Counter("fairlead.body.errors", metric.WithUnit("{error}"),
 		metric.WithDescription("Response bodies that broke off, not by the caller."))
 	return in, errors.Join(errs[:]...)
 }
@@ -68,36 +74,16 @@ func newMeter(provider metric.MeterProvider) metric.Meter {
 	return provider.Meter(scopeName, metric.WithSchemaURL(semconv.SchemaURL))
 }
 
-// durationKey holds the attributes of http.client.request.duration.
-type durationKey struct {
-	method, address string
-	port, status    int
-	failure         string
-	version         string
+func (in *instruments) recordHTTP(ctx context.Context, seconds float64, key httpDurationKey) {
+	in.http.Record(ctx, seconds, *in.httpSets.get(key, newRecordOptions)...)
 }
 
-func (in *instruments) recordDuration(ctx context.Context, seconds float64, key durationKey) {
-	in.duration.Record(ctx, seconds, *in.durations.get(key, newDurationOptions)...)
+func (in *instruments) recordRPC(ctx context.Context, seconds float64, key rpcDurationKey) {
+	in.rpc.Record(ctx, seconds, *in.rpcSets.get(key, newRecordOptions)...)
 }
 
-func newDurationOptions(key durationKey) []metric.RecordOption {
-	attrs := []attribute.KeyValue{
-		semconv.HTTPRequestMethodKey.String(key.method),
-		semconv.ServerAddress(key.address),
-	}
-	if key.port != 0 {
-		attrs = append(attrs, semconv.ServerPort(key.port))
-	}
-	if key.status != 0 {
-		attrs = append(attrs, semconv.HTTPResponseStatusCode(key.status))
-	}
-	if key.failure != "" {
-		attrs = append(attrs, semconv.ErrorTypeKey.String(key.failure))
-	}
-	if key.version != "" {
-		attrs = append(attrs, semconv.NetworkProtocolVersion(key.version))
-	}
-	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrs...))}
+func newRecordOptions[K interface{ attributes() []attribute.KeyValue }](key K) []metric.RecordOption {
+	return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(key.attributes()...))}
 }
 
 // countKey holds the attributes of a counter: a service, an endpoint unless
@@ -110,7 +96,7 @@ type countKey struct {
 }
 
 func (in *instruments) count(ctx context.Context, counter metric.Int64Counter, key countKey) {
-	counter.Add(ctx, 1, *in.counts.get(key, newCountOptions)...)
+	counter.Add(ctx, 1, *in.countSets.get(key, newCountOptions)...)
 }
 
 func newCountOptions(key countKey) []metric.AddOption {

@@ -57,6 +57,37 @@ func TestRecordingAllocatesLittle(t *testing.T) {
 	}
 }
 
+func TestRecordingRPCAllocatesLittle(t *testing.T) {
+	allowed := 8.0
+	if raceEnabled {
+		allowed = 30
+	}
+	cfg := recording()
+	telemetry, md, header := newTelemetry(t, cfg), metadata{}, http.Header{}
+	ctx, tracer := t.Context(), cfg.TracerProvider.Tracer("bare")
+	ok := &tracing.Verdict{Outcome: success}
+	bare := testing.AllocsPerRun(200, func() { bareSpans(ctx, tracer, header) })
+	ours := testing.AllocsPerRun(200, func() { wholeRPC(ctx, telemetry, md, ok) })
+	t.Logf("two bare spans and an injection: %v allocations, a whole RPC: %v", bare, ours)
+	if ours > bare+allowed {
+		t.Errorf("%v allocations, want at most %v more than %v", ours, allowed, bare)
+	}
+}
+
+// Metrics alone cost nothing once an RPC was seen.
+func TestMeasuringRPCAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("a sync.Pool of the SDK forgets at random")
+	}
+	cfg := recording()
+	cfg.TracerProvider = nil
+	telemetry, md, ctx := newTelemetry(t, cfg), &lazy{}, t.Context()
+	failed := &tracing.Verdict{StatusCode: 14, Err: errRefused, Outcome: failure}
+	if n := testing.AllocsPerRun(200, func() { wholeRPC(ctx, telemetry, md, failed) }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
 func BenchmarkCall(b *testing.B) {
 	unsampled := recording()
 	unsampled.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))

@@ -2,8 +2,11 @@ package tracing_test
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/propagation"
@@ -61,6 +64,12 @@ func TestInjectsWhileOff(t *testing.T) {
 	}
 }
 
+func setPropagator(t testing.TB, propagator propagation.TextMapPropagator) {
+	before := otel.GetTextMapPropagator()
+	otel.SetTextMapPropagator(propagator)
+	t.Cleanup(func() { otel.SetTextMapPropagator(before) })
+}
+
 // marking sets a header of its own.
 type marking struct{ propagation.TextMapPropagator }
 
@@ -77,9 +86,7 @@ func TestPropagatorInForce(t *testing.T) {
 		t.Error("Config.Propagator is not asked")
 	}
 
-	before := otel.GetTextMapPropagator()
-	t.Cleanup(func() { otel.SetTextMapPropagator(before) })
-	otel.SetTextMapPropagator(marking{})
+	setPropagator(t, marking{})
 	carrier = propagation.MapCarrier{}
 	global.Inject(t.Context(), carrier)
 	if carrier["mark"] != "1" {
@@ -93,5 +100,186 @@ func TestPropagatorInForce(t *testing.T) {
 	global.Inject(trace.ContextWithSpanContext(t.Context(), sc), carrier)
 	if len(carrier) != 0 {
 		t.Errorf("injected %v", carrier)
+	}
+}
+
+// metadata is a carrier as gRPC's metadata is one: its keys are in lower case.
+type metadata map[string][]string
+
+func (m metadata) Get(key string) string {
+	if values := m[strings.ToLower(key)]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+func (m metadata) Set(key, value string) { m[strings.ToLower(key)] = []string{value} }
+
+func (m metadata) Keys() []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// lazy is metadata that is made when it is written to.
+type lazy struct{ metadata }
+
+func (l *lazy) Set(key, value string) {
+	if l.metadata == nil {
+		l.metadata = metadata{}
+	}
+	l.metadata.Set(key, value)
+}
+
+func w3c() propagation.TextMapPropagator {
+	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+}
+
+// A carrier that is made lazily costs nothing where there is nothing to inject.
+func TestInjectsIntoLazyCarrier(t *testing.T) {
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	traced := trace.ContextWithSpanContext(t.Context(), sc)
+	tests := map[string]struct{ given, global propagation.TextMapPropagator }{
+		"nothing set":   {},
+		"W3C, given":    {given: w3c()},
+		"W3C, global":   {global: w3c()},
+		"TraceContext":  {given: propagation.TraceContext{}},
+		"none, given":   {given: propagation.NewCompositeTextMapPropagator()},
+		"Baggage alone": {global: propagation.Baggage{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if tt.global != nil {
+				setPropagator(t, tt.global)
+			}
+			telemetry, carrier := newTelemetry(t, tracing.Config{Propagator: tt.given}), &lazy{}
+			ctx := t.Context()
+			if n := testing.AllocsPerRun(100, func() { telemetry.Inject(ctx, carrier) }); n != 0 || carrier.metadata != nil {
+				t.Errorf("%v allocations and %v, want nothing", n, carrier.metadata)
+			}
+			telemetry.Inject(traced, carrier)
+			if want := slices.Contains(telemetry.Fields(), "traceparent"); (carrier.Get("traceparent") != "") != want {
+				t.Errorf("injected %v", carrier.metadata)
+			}
+		})
+	}
+}
+
+// naming is a propagator whose keys it is told.
+type naming struct {
+	propagation.TextMapPropagator
+	keys  []string
+	asked *int
+}
+
+func (n *naming) Fields() []string {
+	*n.asked++
+	return n.keys
+}
+
+// unlike is a propagator that cannot be compared.
+type unlike struct {
+	propagation.TextMapPropagator
+	_ []int
+}
+
+func TestFields(t *testing.T) {
+	all := []string{"baggage", "traceparent", "tracestate"}
+	asked := 0
+	own := &naming{keys: []string{"X-Amzn-Trace-Id"}, asked: &asked}
+	tests := []struct {
+		name          string
+		given, global propagation.TextMapPropagator
+		want          []string
+	}{
+		{name: "nothing set", want: all},
+		{name: "the unset global, given", given: otel.GetTextMapPropagator(), want: all},
+		{name: "given", given: w3c(), want: all},
+		{name: "global", global: w3c(), want: all},
+		{name: "given before global", given: propagation.Baggage{}, global: w3c(), want: []string{"baggage"}},
+		{name: "none", global: propagation.NewCompositeTextMapPropagator(), want: nil},
+		{name: "upper case", given: own, want: []string{"x-amzn-trace-id"}},
+		{name: "not comparable", global: unlike{TextMapPropagator: w3c()}, want: all},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.global != nil {
+				setPropagator(t, tt.global)
+			}
+			telemetry := newTelemetry(t, tracing.Config{Propagator: tt.given})
+			for range 2 {
+				if diff := cmp.Diff(tt.want, slices.Sorted(slices.Values(telemetry.Fields()))); diff != "" {
+					t.Errorf("Fields (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+	if asked != 1 {
+		t.Errorf("the propagator was asked %d times, want once", asked)
+	}
+}
+
+// Composites are slices: one that replaces another is not taken for it.
+func TestFieldsFollowTheGlobal(t *testing.T) {
+	telemetry := newTelemetry(t, tracing.Config{})
+	asked := 0
+	for _, key := range []string{"a", "b", "c"} {
+		setPropagator(t, propagation.NewCompositeTextMapPropagator(&naming{keys: []string{key}, asked: &asked}))
+		if diff := cmp.Diff([]string{key}, telemetry.Fields()); diff != "" {
+			t.Errorf("Fields (-want +got):\n%s", diff)
+		}
+	}
+	for _, key := range []string{"a", "b"} {
+		setPropagator(t, &naming{keys: []string{key}, asked: &asked})
+		if diff := cmp.Diff([]string{key}, telemetry.Fields()); diff != "" {
+			t.Errorf("Fields (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// All that Inject writes is among the fields, so that whoever removes them
+// first sends nothing twice.
+func TestFieldsAreWhatIsInjected(t *testing.T) {
+	state, err := trace.ParseTraceState("vendor=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bag, err := baggage.Parse("tenant=42")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := trace.ContextWithSpanContext(baggage.ContextWithBaggage(t.Context(), bag),
+		trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceState: state}))
+	for name, cfg := range map[string]tracing.Config{"nothing set": {}, "given": {Propagator: w3c()}} {
+		t.Run(name, func(t *testing.T) {
+			telemetry, carrier := newTelemetry(t, cfg), metadata{}
+			telemetry.Inject(ctx, carrier)
+			want := slices.Sorted(slices.Values(telemetry.Fields()))
+			if diff := cmp.Diff(want, slices.Sorted(slices.Values(carrier.Keys()))); diff != "" {
+				t.Errorf("injected (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFieldsAllocateNothing(t *testing.T) {
+	tests := map[string]struct{ given, global propagation.TextMapPropagator }{
+		"nothing set": {},
+		"given":       {given: w3c()},
+		"global":      {global: w3c()},
+		"struct":      {given: propagation.TraceContext{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if tt.global != nil {
+				setPropagator(t, tt.global)
+			}
+			telemetry := newTelemetry(t, tracing.Config{Propagator: tt.given})
+			if n := testing.AllocsPerRun(100, func() { telemetry.Fields() }); n != 0 {
+				t.Errorf("%v allocations, want 0", n)
+			}
+		})
 	}
 }

@@ -33,7 +33,7 @@ func setMeterProvider(t testing.TB, provider metric.MeterProvider) {
 	t.Cleanup(func() { otel.SetMeterProvider(before) })
 }
 
-// wholeCall makes one call with one attempt.
+// wholeCall makes one call of HTTP with one attempt.
 func wholeCall(ctx context.Context, telemetry *tracing.Telemetry, info *tracing.AttemptInfo, carrier propagation.TextMapCarrier) {
 	ctx, call := telemetry.StartCall(ctx, info.Service, info.Request.Method)
 	ctx, attempt := telemetry.StartAttempt(ctx, info)
@@ -63,6 +63,15 @@ func TestOffAllocatesNothing(t *testing.T) {
 			})
 			if allocs != 0 {
 				t.Errorf("%v allocations, want 0", allocs)
+			}
+			lazily := &lazy{}
+			ok, failed := &tracing.Verdict{Outcome: success}, &tracing.Verdict{StatusCode: 14, Err: errRefused, Outcome: failure}
+			allocs = testing.AllocsPerRun(100, func() {
+				wholeRPC(ctx, telemetry, lazily, ok)
+				wholeRPC(ctx, telemetry, lazily, failed)
+			})
+			if allocs != 0 || lazily.metadata != nil {
+				t.Errorf("%v allocations of RPCs and %v, want nothing", allocs, lazily.metadata)
 			}
 			if len(carrier) != 0 {
 				t.Errorf("injected %v", carrier)

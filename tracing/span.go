@@ -43,7 +43,7 @@ func startSpan(ctx context.Context, tracer *tracer, a *Attempt, info *AttemptInf
 	s.addServer(a)
 	s.addPeer(info)
 	s.options[1] = s.sized[s.n]
-	ctx, span := tracer.Start(ctx, spanName(a.method), s.options[:]...)
+	ctx, span := tracer.Start(ctx, spanName(a.method, a.rpc), s.options[:]...)
 	clear(s.attrs[:s.n]) // keep nobody's URL
 	s.n = 0
 	spanStarts.Put(s)
@@ -63,7 +63,10 @@ func (s *spanStart) addHTTP(a *Attempt, info *AttemptInfo) {
 
 func (s *spanStart) addRPC(a *Attempt, info *AttemptInfo) {
 	s.add(semconv.RPCSystemNameGRPC)
-	s.add(semconv.RPCMethod(spanName(a.method)))
+	s.add(semconv.RPCMethod(a.method))
+	if a.method == otherMethod && info.Method != "" {
+		s.add(semconv.RPCMethodOriginal(originalMethod(info.Method)))
+	}
 	if info.Resend > 0 {
 		s.add(resendKey.Int(info.Resend))
 	}

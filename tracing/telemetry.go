@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
@@ -35,6 +36,8 @@ type Telemetry struct {
 	tracers    tracers
 	meters     meters
 	propagator propagation.TextMapPropagator
+	fields     atomic.Pointer[fieldsOf]
+	methods    rpcMethods
 	calls      cache[callKey, callStart]
 	observer   observer
 }
