@@ -21,13 +21,19 @@
 //
 // # Spans
 //
-// Attempts follow the semantic conventions for HTTP clients (or those for RPC
-// clients where there is no HTTP request), with fairlead.endpoint and
-// fairlead.pick.reason added. What the caller gave up is not an error.
+// Attempts follow the semantic conventions (version 1.39) for HTTP clients, or
+// those for gRPC clients where there is no HTTP request, with fairlead.endpoint
+// and fairlead.pick.reason added. What the caller gave up is not an error; of
+// RPCs, all other codes but OK are.
+//
+// The conventions have one CLIENT span and one duration for an RPC with all its
+// retries. Here each attempt has them, as with HTTP, and the INTERNAL span has
+// the call as a whole: only so can a span tell which endpoint answered what.
 //
 // # Metrics
 //
 //	http.client.request.duration  s          each HTTP attempt, until its headers
+//	rpc.client.call.duration      s          each RPC's attempt, until its status: a stream's is the whole stream's
 //	fairlead.picks                {pick}     service, endpoint, reason
 //	fairlead.attempts             {attempt}  service, endpoint, outcome
 //	fairlead.retries              {retry}    service, result
@@ -37,7 +43,9 @@
 //	fairlead.endpoints            {endpoint} service, state; ready is told even when it is 0
 //	fairlead.snapshot.age         s          service
 //
-// No label is ever a path, a query or a method as it was sent.
+// No label is ever a path, a query or an HTTP method as it was sent. Methods of
+// RPCs are told by their names while there are not more than 1000 of them in a
+// Telemetry, "_OTHER" after that, with rpc.method_original on the span alone.
 //
 // # Limits
 //
