@@ -67,16 +67,7 @@ func (a *attempt) info() *tracing.AttemptInfo {
 
 // limit bounds the time to the headers, if anything does.
 func (a *attempt) limit() *time.Timer {
-	c := a.call
-	limit := c.service.attempts.AttemptTimeout
-	if o := c.override.AttemptTimeout; o != 0 {
-		limit = max(o, 0)
-	}
-	if a.lease.Probe() && c.info.Retryable && c.service.balancer.Others(&c.info) {
-		if due := linkOf(a.lease.Node()).probeTimeout(); limit == 0 || limit > due {
-			limit = due
-		}
-	}
+	limit := a.call.limit(&a.lease, a.call.service.balancer)
 	if limit == 0 {
 		return nil
 	}

@@ -16,37 +16,31 @@ import (
 // call is what the user asked for: one request, one answer, one or more
 // attempts. It is one allocation for the call and its first attempt.
 type call struct {
-	service  *service
-	req      *http.Request      // the caller's, never changed
-	ctx      context.Context    // the caller's, with our deadline and span
-	derived  bool               // ctx is not the caller's own
-	cancel   context.CancelFunc // nil without a deadline of ours
-	timeout  *timeoutError      // the cause of that deadline; nil without
-	users    atomic.Int32       // of ctx, which is cancelled when the last is done
-	span     tracing.Call
-	override *Override
-	outer    *call // the call whose middleware sends this one; nil without
+	core
+	req     *http.Request // the caller's, never changed
+	derived bool          // ctx is not the caller's own
+	users   atomic.Int32  // of ctx, which is cancelled when the last is done
+	outer   *call         // the call whose middleware sends this one; nil without
 
-	info     balancer.Info
-	retry    retry.Call
-	replay   *replay          // nil where the body can be had again, or there is none
-	attempts atomic.Int32     // sent so far
-	outcome  balancer.Outcome // of the last attempt
-	last     *attempt         // nil before the first
-	lastErr  error            // of the last attempt without a response
-	lastID   string           // its endpoint's
-	kept     *attempt         // has the last response, which is not handed out yet
-	first    attempt
+	replay  *replay  // nil where the body can be had again, or there is none
+	last    *attempt // nil before the first
+	lastErr error    // of the last attempt without a response
+	lastID  string   // its endpoint's
+	kept    *attempt // has the last response, which is not handed out yet
+	first   attempt
+}
+
+func newCall(s *service, req *http.Request) *call {
+	c := &call{req: req}
+	c.service, c.ctx = s, req.Context()
+	c.users.Store(1)
+	return c
 }
 
 // roundTrip makes a call. The service is acquired; the end of the call releases it.
 func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
-	c := &call{service: s, req: req, ctx: req.Context()}
-	c.users.Store(1)
-	if s.settings.timeout > 0 {
-		c.timeout = newCallTimeout()
-		c.ctx, c.cancel = context.WithTimeoutCause(c.ctx, s.settings.timeout, c.timeout)
-	}
+	c := newCall(s, req)
+	c.bound()
 	var err error
 	if fallback := s.mesh.options.fallback; fallback != nil {
 		// A foreign host is no call of ours: it has neither span nor deadline.
@@ -114,7 +108,7 @@ func (c *call) send() (*http.Response, error) {
 			return c.conclude(a, next)
 		}
 		c.keep(a)
-		if err := c.pause(next.Wait); err != nil {
+		if err := c.pause(next.Wait, cancelled(c.req)); err != nil {
 			return c.concludeWithout(err)
 		}
 	}
@@ -146,9 +140,7 @@ func (c *call) pick() (*attempt, error) {
 	a.call, a.lease = c, lease
 	c.last = a
 	c.users.Add(1)
-	if lease.Reason() == balancer.ReasonNoKey {
-		c.service.warnNoKey()
-	}
+	c.noticeNoKey(&lease)
 	return a, nil
 }
 
@@ -164,20 +156,8 @@ func (c *call) judge(a *attempt) retry.Decision {
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
-	if o.Resend == balancer.ResendNever || c.override.Retry == RetryForbidden {
-		return retry.Decision{Reason: retry.ReasonFinal}
-	}
-	if o.Resend == balancer.ResendAlways {
-		c.service.refresh()
-	}
 	c.info.Avoid(a.lease.Node())
-	next := c.retry.Next(o, retry.Situation{
-		Replayable: c.replayable(),
-		Others:     c.info.Endpoint == "" && c.service.balancer.Others(&c.info),
-		Remaining:  c.remaining(),
-	})
-	c.service.mesh.telemetry.Retry(c.ctx, c.service.name, string(next.Reason))
-	return next
+	return c.next(o, c.replayable(), c.service.balancer)
 }
 
 // classify returns the verdict on an attempt. Where the caller went away or the
@@ -222,20 +202,6 @@ func (c *call) gone(err error) bool {
 	return ok && isTimeout(err) && time.Until(deadline) <= 0
 }
 
-// timedOut reports whether the call's own WithTimeout ended it.
-func (c *call) timedOut() bool {
-	cause := context.Cause(c.ctx)
-	return cause != nil && c.timeout != nil && errors.Is(cause, c.timeout)
-}
-
-func (c *call) remaining() time.Duration {
-	deadline, ok := c.ctx.Deadline()
-	if !ok {
-		return 0
-	}
-	return max(time.Until(deadline), 1)
-}
-
 // keep remembers a failed attempt's response, in case there is no better one.
 func (c *call) keep(a *attempt) {
 	if c.replay != nil {
@@ -250,22 +216,6 @@ func (c *call) keep(a *attempt) {
 		c.kept.lose()
 	}
 	c.kept = a
-}
-
-// pause waits before the next attempt.
-func (c *call) pause(d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
-	case <-cancelled(c.req):
-		return context.Canceled
-	case <-c.service.mesh.ended:
-		return ErrClosed
-	}
 }
 
 // conclude ends the call with what its last attempt brought, or with the last

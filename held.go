@@ -2,7 +2,6 @@ package fairlead
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/fairlead-go/fairlead/balancer"
@@ -10,8 +9,8 @@ import (
 
 // Service is a service of a [Mesh] that somebody holds: what the Mesh's own HTTP
 // calls use, for those who bring another protocol. Nodes, gates, budget and
-// settings are shared with all other callers of the service. Package
-// balancer/grpcbalancer is made of it.
+// settings are shared with all other callers of the service. See [Call] for the
+// calls themselves. Package balancer/grpcbalancer is made of both.
 //
 // All methods are safe for concurrent use.
 type Service struct {
@@ -24,16 +23,9 @@ type Service struct {
 // [ErrClosed], or a *[CallError] where the name cannot be a service's, is known
 // to be unknown, or is one too many.
 func (m *Mesh) Hold(name string) (*Service, error) {
-	key, err := serviceName(name)
+	s, err := m.enter(name)
 	if err != nil {
-		return nil, &CallError{Service: name, Err: err}
-	}
-	s, err := m.acquire(key)
-	switch {
-	case errors.Is(err, ErrClosed):
 		return nil, err
-	case err != nil:
-		return nil, &CallError{Service: key, Err: err}
 	}
 	s.holds.Add(1)
 	if m.closing.Load() {
@@ -53,6 +45,10 @@ func (s *Service) Wait(ctx context.Context) error { return s.service.await(ctx, 
 // Balancer returns the service's balancer. Its picks are to be reported and
 // released; it must be neither updated nor closed.
 func (s *Service) Balancer() *balancer.Balancer { return s.service.balancer }
+
+// Refresh asks the resolver to look again, if it can and was not asked just now,
+// because calls or connections are failing. It does not block.
+func (s *Service) Refresh() { s.service.refresh() }
 
 // Ended is closed when the service's Mesh was closed.
 func (s *Service) Ended() <-chan struct{} { return s.service.mesh.ended }

@@ -70,8 +70,7 @@ func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	c := &call{service: s, req: req, ctx: req.Context()}
-	c.users.Store(1)
+	c := newCall(s, req)
 	if c.outer, _ = c.ctx.Value(outerKey{}).(*call); c.outer != nil {
 		c.timeout = c.outer.timeout
 	}

@@ -265,6 +265,10 @@ func (b *Balancer) Ready() (ready, total int) {
 	return f.ready, f.total
 }
 
+// Probing reports whether a node was half-open at the last build, so that a pick
+// may be a probe. It does not block.
+func (b *Balancer) Probing() bool { return b.fleet.Load().probing > 0 }
+
 // Panicking reports whether so few nodes are well by health that health is ignored.
 func (b *Balancer) Panicking() bool { return b.fleet.Load().panicking }
 

@@ -12,10 +12,8 @@ import (
 	"google.golang.org/grpc/attributes"
 	lb "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/pickfirst"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
@@ -51,17 +49,20 @@ func (b resolverBuilder) Scheme() string { return scheme }
 // the call which woke the ClientConn.
 func (b resolverBuilder) Build(target resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	if b.mesh == nil {
-		return nil, unavailable{errors.New("grpcbalancer: the Mesh given to DialOptions is nil")}
+		return nil, unavailable(errors.New("grpcbalancer: the Mesh given to DialOptions is nil"))
 	}
 	name := target.Endpoint()
 	if name == "" || target.URL.Host != "" {
-		return nil, unavailable{fmt.Errorf("grpcbalancer: the target is %q, want %s:///service", &target.URL, scheme)}
+		return nil, unavailable(fmt.Errorf("grpcbalancer: the target is %q, want %s:///service", &target.URL, scheme))
 	}
 	service, err := b.mesh.Hold(name)
 	if err != nil && !errors.Is(err, fairlead.ErrUnknownService) {
-		return nil, unavailable{explain(name, err)}
+		return nil, unavailable(explain(name, err))
 	}
+	r := &meshResolver{}
+	r.service.Store(service)
 	h := &holder{mesh: b.mesh, name: name, failed: cc.ReportError, known: func(s *fairlead.Service) {
+		r.service.Store(s)
 		// The error is for resolvers that can do something about it.
 		_ = cc.UpdateState(resolver.State{
 			ServiceConfig: cc.ParseServiceConfig(serviceConfig),
@@ -69,7 +70,7 @@ func (b resolverBuilder) Build(target resolver.Target, cc resolver.ClientConn, _
 		})
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &meshResolver{cancel: cancel}
+	r.cancel = cancel
 	r.running.Go(func() { h.run(ctx, service, err) })
 	return r, nil
 }
@@ -80,22 +81,22 @@ type serviceKey struct{}
 // meshResolver hands gRPC the service, once: who serves it, the policy hears
 // from the service itself.
 type meshResolver struct {
+	service atomic.Pointer[fairlead.Service] // nil while it is not to be had
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
-func (r *meshResolver) ResolveNow(resolver.ResolveNowOptions) {}
+// ResolveNow is called when a connection is lost or cannot be made.
+func (r *meshResolver) ResolveNow(resolver.ResolveNowOptions) {
+	if s := r.service.Load(); s != nil {
+		s.Refresh()
+	}
+}
 
 func (r *meshResolver) Close() {
 	r.cancel()
 	r.running.Wait()
 }
-
-// unavailable gives an error of Build the status of all others.
-type unavailable struct{ error }
-
-func (e unavailable) Unwrap() error              { return e.error }
-func (e unavailable) GRPCStatus() *status.Status { return status.New(codes.Unavailable, e.Error()) }
 
 type policyBuilder struct{}
 
@@ -105,7 +106,7 @@ func (policyBuilder) Build(cc lb.ClientConn, opts lb.BuildOptions) lb.Balancer {
 	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), closed: make(chan struct{})}
 	p.attempts.New = func() any {
 		a := &attempt{policy: p}
-		a.done = a.end
+		a.done = a.over
 		return a
 	}
 	return p
@@ -316,37 +317,49 @@ func (l *link) subConn() lb.SubConn {
 // picker picks by the policy's view.
 type picker struct{ policy *policy }
 
-func (p *picker) Pick(call lb.PickInfo) (lb.PickResult, error) {
+func (p *picker) Pick(pick lb.PickInfo) (lb.PickResult, error) {
 	a := p.policy.attempts.Get().(*attempt)
-	a.info.Context = call.Ctx
-	sub, err := p.pick(a)
+	info := a.pickInfo(pick.Ctx, p.policy.service)
+	c := a.call
+	if c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+	}
+	sub, err := p.pick(&a.try, info)
 	if err != nil {
+		if c != nil && !errors.Is(err, lb.ErrNoSubConnAvailable) {
+			c.refusal = err
+		}
 		a.recycle()
 		return lb.PickResult{}, err
 	}
-	return lb.PickResult{SubConn: sub, Done: a.done}, nil
+	if c == nil {
+		return lb.PickResult{SubConn: sub, Done: a.done}, nil
+	}
+	a.begin(p.policy.view, pick.FullMethodName)
+	return lb.PickResult{SubConn: sub, Done: a.done, Metadata: a.md}, nil
 }
 
 // pick leases a node for the attempt. The view may not know yet that a
 // connection was lost: its node is avoided.
-func (p *picker) pick(a *attempt) (lb.SubConn, error) {
+func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 	for {
-		lease, err := p.policy.view.Pick(&a.info)
+		lease, err := p.policy.view.Pick(info)
 		if err != nil {
 			return nil, p.policy.refusal(err)
 		}
 		n := lease.Node()
 		if l := p.policy.link(n); l != nil {
 			if sub := l.subConn(); sub != nil {
-				a.lease = lease
+				t.lease = lease
 				return sub, nil
 			}
 		}
 		lease.Release()
-		if a.info.Avoids(n) {
+		if info.Avoids(n) {
 			return nil, lb.ErrNoSubConnAvailable
 		}
-		a.info.Avoid(n)
+		info.Avoid(n)
 	}
 }
 
@@ -374,35 +387,46 @@ func (noService) Pick(lb.PickInfo) (lb.PickResult, error) {
 	return lb.PickResult{}, errors.New("grpcbalancer: the target is none of a Mesh, want " + scheme + ":///service and the options of DialOptions")
 }
 
-// attempt is a call between pick and end. It is used again, so that a pick
-// allocates nothing.
+// attempt is a try as gRPC knows it. It is used again, so that a pick allocates
+// nothing.
 type attempt struct {
+	try
 	policy *policy
-	info   balancer.Info
-	lease  balancer.Lease
-	done   func(lb.DoneInfo) // end
+	done   func(lb.DoneInfo) // over
 }
 
-// end is called once, when the call is over or never was.
-func (a *attempt) end(info lb.DoneInfo) {
-	a.lease.Report(a.outcome(info))
-	a.lease.Release()
-	a.recycle()
-}
-
-// outcome is neutral where nothing was sent: the connection was just lost, as
-// the zero DoneInfo says, or the request was at fault. It is so, too, for calls
-// that the end of the ClientConn broke off.
-func (a *attempt) outcome(info lb.DoneInfo) balancer.Outcome {
-	if !info.BytesSent || info.Err != nil && isClosed(a.policy.closed) {
-		return balancer.Outcome{}
+// over is called once, when the attempt has ended or never was.
+func (a *attempt) over(info lb.DoneInfo) {
+	stream := a.call != nil && a.call.stream.is // somebody may still hold it
+	a.end(info.Err, info.Trailer, info.BytesSent, isClosed(a.policy.closed))
+	if !stream {
+		a.recycle()
 	}
-	return classify(a.info.Context, info.Err)
 }
 
 func (a *attempt) recycle() {
-	a.info, a.lease = balancer.Info{}, balancer.Lease{}
+	a.try = try{}
 	a.policy.attempts.Put(a)
+}
+
+// finishers takes out of opts the functions to be called when a call ends: gRPC
+// would call them for each of its attempts.
+func finishers(opts []grpc.CallOption) (others []grpc.CallOption, finish []func(error)) {
+	for _, o := range opts {
+		if f, ok := o.(grpc.OnFinishCallOption); ok {
+			finish = append(finish, f.OnFinish)
+		}
+	}
+	if finish == nil {
+		return opts, nil
+	}
+	isFinisher := func(o grpc.CallOption) bool { _, ok := o.(grpc.OnFinishCallOption); return ok }
+	return slices.DeleteFunc(slices.Clone(opts), isFinisher), finish
+}
+
+// withOnFinish has f called when gRPC's stream is over.
+func withOnFinish(opts []grpc.CallOption, f func(error)) []grpc.CallOption {
+	return append(slices.Clip(opts), grpc.OnFinish(f))
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -27,8 +27,10 @@ const minConnectTimeout = 20 * time.Second
 func DialOptions(mesh *fairlead.Mesh) []grpc.DialOption {
 	reconnect := backoff.DefaultConfig
 	reconnect.MaxDelay = maxReconnectDelay
-	return append(meshOptions(mesh), grpc.WithConnectParams(grpc.ConnectParams{
-		Backoff:           reconnect,
-		MinConnectTimeout: minConnectTimeout,
-	}))
+	i := &interceptors{mesh: mesh}
+	return append(meshOptions(mesh),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: minConnectTimeout}),
+		grpc.WithChainUnaryInterceptor(i.unary),
+		grpc.WithChainStreamInterceptor(i.open),
+	)
 }

@@ -2,38 +2,59 @@ package grpcbalancer
 
 import (
 	"context"
-	"errors"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/metadata"
 
-	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
 )
 
-// classify says what became of an attempt that gRPC sent. Where its context has
-// ended, that is why it failed, whatever the code says.
-func classify(ctx context.Context, err error) balancer.Outcome {
-	if err == nil {
-		return balancer.Outcome{Verdict: balancer.Success}
-	}
-	if ended(ctx) {
-		cause := context.Cause(ctx)
-		if errors.Is(cause, fairlead.ErrTimeout) || errors.Is(cause, fairlead.ErrAttemptTimeout) {
-			return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
-		}
-		return balancer.Outcome{}
-	}
-	switch status.Code(err) {
+// classify says what became of an attempt that a server, or the loss of its
+// connection, ended with code.
+func classify(code codes.Code, trailer metadata.MD) balancer.Outcome {
+	o := balancer.Outcome{Verdict: balancer.Success}
+	switch code {
 	case codes.Unavailable:
-		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
+		o = balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
 	case codes.ResourceExhausted:
-		return balancer.Outcome{Verdict: balancer.Overload, Resend: balancer.ResendIfSafe}
+		o = balancer.Outcome{Verdict: balancer.Overload, Resend: balancer.ResendIfSafe}
 	case codes.Unknown, codes.Internal:
-		return balancer.Outcome{Verdict: balancer.Suspect}
+		o = balancer.Outcome{Verdict: balancer.Suspect}
 	}
-	return balancer.Outcome{Verdict: balancer.Success}
+	wait, told, again := pushback(trailer)
+	switch {
+	case !told || o.Resend == balancer.ResendNever:
+	case !again:
+		o.Resend = balancer.ResendNever
+	case code == codes.Unavailable && wait > 0:
+		o.Verdict, o.RetryAfter, o.Cool = balancer.Overload, wait, wait
+	default:
+		o.RetryAfter = wait
+	}
+	return o
+}
+
+// pushbackKey is where a server says when to send again, as gRFC A6 has it.
+const pushbackKey = "grpc-retry-pushback-ms"
+
+// maxPushback bounds what a server can ask for, so that no arithmetic on it overflows.
+const maxPushback = 24 * time.Hour
+
+// pushback returns how long the server wants the caller to wait, whether it said
+// so, and whether the call may be sent again at all: a negative number forbids it,
+// and so does what cannot be read.
+func pushback(trailer metadata.MD) (wait time.Duration, told, again bool) {
+	values := trailer[pushbackKey]
+	if len(values) == 0 {
+		return 0, false, true
+	}
+	ms, err := strconv.ParseInt(values[0], 10, 32)
+	if err != nil || ms < 0 || len(values) > 1 {
+		return 0, true, false
+	}
+	return min(time.Duration(ms)*time.Millisecond, maxPushback), true, true
 }
 
 // ended reports whether ctx has. The server keeps to the call's deadline too, so

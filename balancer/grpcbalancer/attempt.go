@@ -1,0 +1,155 @@
+package grpcbalancer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/tracing"
+)
+
+// errNothingSent is the verdict on an attempt whose connection was just lost.
+var errNothingSent = errors.New("grpcbalancer: the connection was lost before anything was sent")
+
+// try is an attempt, from its pick to its end, apart from what gRPC sees of it.
+type try struct {
+	call  *call         // nil where no interceptor of ours began it
+	info  balancer.Info // of an attempt without a call
+	ctx   context.Context
+	lease balancer.Lease
+	span  tracing.Attempt
+	timer *time.Timer // ends it, or its being a probe; nil without
+	md    metadata.MD // to be sent; nil without
+}
+
+// pickInfo returns what a pick for an attempt in ctx knows of its call.
+func (t *try) pickInfo(ctx context.Context, service *fairlead.Service) *balancer.Info {
+	t.ctx = ctx
+	if c := callOf(ctx); c != nil && c.core.Balancer() == service.Balancer() {
+		t.call = c
+		return c.core.Info()
+	}
+	t.info.Context = ctx
+	return &t.info
+}
+
+// begin is called when the attempt has a node and a connection. The call's mu is held.
+func (t *try) begin(view *balancer.View, method string) {
+	c := t.call
+	c.sent, c.refusal, c.view = true, nil, view
+	c.lastID = t.lease.Node().ID()
+	ctx, span, limit := c.core.Attempt(&t.lease, view, method)
+	t.span = span
+	c.core.Telemetry().Inject(ctx, (*carrier)(t))
+	switch stop := c.stop; {
+	case stop != nil && limit > 0:
+		t.timer = time.AfterFunc(limit, func() { c.expire(stop) })
+	case c.stream.is && t.lease.Probe():
+		t.timer = time.AfterFunc(silentProbe, func() { c.report(t, balancer.Outcome{}) })
+	}
+	c.stream.current = t
+}
+
+// end is called once, when the attempt is over or never was. sent says whether
+// anything was, and err is nil where all went well.
+func (t *try) end(err error, trailer metadata.MD, sent, closing bool) {
+	c := t.call
+	if c == nil {
+		t.lease.Report(t.outcome(err, trailer, sent, closing))
+		t.lease.Release()
+		return
+	}
+	if c.endAttempt(t, err, trailer, sent, closing) {
+		c.settle()
+	}
+}
+
+// endAttempt reports whether the attempt was the last of gRPC's stream.
+func (c *call) endAttempt(t *try, err error, trailer metadata.MD, sent, closing bool) (last bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	o := t.outcome(err, trailer, sent, closing)
+	if o.Resend != balancer.ResendNever {
+		c.core.Info().Avoid(t.lease.Node())
+	}
+	if t.lease.Probe() {
+		c.core.Probed(t.lease.Node(), o.Verdict != balancer.Neutral && !c.late.Load(), c.late.Load())
+	}
+	t.verdict(o, err, sent)
+	c.outcome = o
+	c.sent = c.sent && (sent || err != nil)
+	t.lease.Report(o)
+	t.lease.Release()
+	t.span.End(nil)
+	c.stream.current = nil
+	return c.stream.finished
+}
+
+// outcome is neutral where nothing was sent, or where the end of the ClientConn
+// broke the attempt off.
+func (t *try) outcome(err error, trailer metadata.MD, sent, closing bool) balancer.Outcome {
+	switch {
+	case err != nil && closing:
+		return balancer.Outcome{}
+	case !sent && status.Code(err) == codes.Unavailable && !ended(t.ctx):
+		return balancer.Outcome{Resend: balancer.ResendAlways}
+	case !sent:
+		return balancer.Outcome{}
+	case err == nil:
+		return balancer.Outcome{Verdict: balancer.Success}
+	case t.call != nil && t.call.late.Load():
+		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
+	case t.call != nil && t.call.core.TimedOut():
+		return balancer.Outcome{Verdict: balancer.Failure}
+	case ended(t.ctx):
+		return balancer.Outcome{}
+	}
+	return classify(status.Code(err), trailer)
+}
+
+// verdict tells the attempt's span and the metrics.
+func (t *try) verdict(o balancer.Outcome, err error, sent bool) {
+	v := tracing.Verdict{StatusCode: int(status.Code(err)), Outcome: o, Err: err}
+	switch {
+	case err == nil && !sent:
+		t.call.core.Unsent()
+		v.Err = errNothingSent
+	case err != nil && t.call.late.Load():
+		v.StatusCode, v.Err = int(codes.DeadlineExceeded), fairlead.ErrAttemptTimeout
+	}
+	t.span.Verdict(v)
+}
+
+// carrier writes the trace context into the attempt's metadata.
+type carrier try
+
+func (c *carrier) Get(key string) string {
+	if values := c.md.Get(key); len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+func (c *carrier) Set(key, value string) {
+	if c.md == nil {
+		c.md = make(metadata.MD, 2)
+	}
+	c.md.Set(key, value)
+}
+
+func (c *carrier) Keys() []string {
+	keys := make([]string, 0, len(c.md))
+	for k := range c.md {
+		keys = append(keys, k)
+	}
+	return keys
+}

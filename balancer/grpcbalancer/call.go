@@ -1,0 +1,214 @@
+package grpcbalancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+// call is what the caller asked for, from its interceptor on. It is the context
+// of its attempts: that is how a picker finds it, and saves an allocation.
+type call struct {
+	context.Context // never changed once the call has begun
+	core            fairlead.Call
+	stop            context.CancelCauseFunc // ends the attempts of this invocation; nil: cannot
+	late            atomic.Bool             // the attempt's time limit ran out
+	finish          []func(error)           // the caller's, to be called at the end
+
+	mu      sync.Mutex
+	view    *balancer.View   // of the last pick; guarded by mu
+	sent    bool             // this invocation came as far as an attempt; guarded by mu
+	refusal error            // why its last pick found no node; guarded by mu
+	outcome balancer.Outcome // of the last attempt; guarded by mu
+	lastID  string           // its endpoint's; guarded by mu
+	lastErr error            // what an earlier invocation ended with; guarded by mu
+	over    bool             // the call has ended; guarded by mu
+
+	stream streamState // of a call that is one
+}
+
+type callKey struct{}
+
+// Value makes the call be found in the contexts that are made of it.
+func (c *call) Value(key any) any {
+	if key == (callKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// callOf returns the call that an attempt's context belongs to, nil where no
+// interceptor of ours began it.
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// prepare makes ready for the next invocation and returns its context. stoppable
+// says that it can be ended before its time.
+func (c *call) prepare(stoppable bool) context.Context {
+	c.mu.Lock()
+	c.sent, c.refusal = false, nil
+	c.stream.finished, c.stream.err = false, nil
+	c.mu.Unlock()
+	c.late.Store(false)
+	if !c.core.Prepare(stoppable) {
+		return c
+	}
+	ctx, cancel := context.WithCancelCause(c)
+	c.stop = cancel
+	return ctx
+}
+
+// finishInvocation lets go of what prepare made.
+func (c *call) finishInvocation() {
+	if c.stop != nil {
+		c.stop(nil)
+		c.stop = nil
+	}
+}
+
+// expire is called when an attempt's time limit runs out.
+func (c *call) expire(stop context.CancelCauseFunc) {
+	c.late.Store(true)
+	stop(fairlead.ErrAttemptTimeout)
+}
+
+// again decides whether another invocation follows the one that ended with err,
+// and waits until it is due. Where there is none, the error is the caller's.
+func (c *call) again(err error, replayable bool) (bool, error) {
+	next := c.decide(err, replayable)
+	if !next.Again {
+		return false, c.explain(err, next.Reason)
+	}
+	if cause := c.core.Pause(next.Wait); cause != nil {
+		return false, c.interrupted(err, cause)
+	}
+	return true, nil
+}
+
+func (c *call) decide(err error, replayable bool) retry.Decision {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.sent {
+		return retry.Decision{Reason: retry.ReasonFinal}
+	}
+	next := c.core.Next(c.outcome, replayable, c.view)
+	if next.Again {
+		c.lastErr = err
+	}
+	return next
+}
+
+// explain makes the caller's error of what the last invocation ended with. What
+// a server said is handed on as it is.
+func (c *call) explain(err error, why retry.Reason) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.core.TimedOut():
+		return c.timeout()
+	case c.Err() != nil:
+		return err
+	case !c.sent && c.lastErr != nil:
+		return c.lastErr // an endpoint's word says more than that there is no other
+	case !c.sent && c.refusal != nil:
+		return unavailable(c.refusal)
+	case !c.sent && c.core.Trouble() != nil:
+		return &callError{explain(c.core.Service(), c.core.Trouble()), status.Convert(err)}
+	case c.sent && c.late.Load():
+		err = c.failure(codes.DeadlineExceeded, fairlead.ErrAttemptTimeout)
+	}
+	if why == retry.ReasonBudget {
+		err = &callError{fmt.Errorf("%w (%w)", err, retry.ErrBudget), status.Convert(err)}
+	}
+	return err
+}
+
+// interrupted is explain for a call that ended while it waited to be sent again.
+func (c *call) interrupted(err, cause error) error {
+	switch {
+	case c.core.TimedOut():
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.timeout()
+	case errors.Is(cause, fairlead.ErrClosed):
+		return err
+	}
+	return status.FromContextError(c.Err()).Err()
+}
+
+// timeout is the error of a call that WithTimeout ended. It is called with mu held.
+func (c *call) timeout() error {
+	cause := error(fairlead.ErrTimeout)
+	if why := (*fairlead.CallError)(nil); errors.As(c.refusal, &why) {
+		cause = fmt.Errorf("%w: %w", cause, why.Err)
+	}
+	return c.failure(codes.DeadlineExceeded, cause)
+}
+
+func (c *call) failure(code codes.Code, cause error) error {
+	err := c.core.Explain(c.lastID, cause)
+	return &callError{err, status.New(code, err.Error())}
+}
+
+// end ends the call, once.
+func (c *call) end(err error) {
+	c.mu.Lock()
+	again, o := c.over, c.outcome
+	c.over = true
+	c.unwatchLocked()
+	c.mu.Unlock()
+	if again {
+		return
+	}
+	c.core.End(int(status.Code(err)), err, o)
+	for _, f := range c.finish {
+		f(err)
+	}
+}
+
+// abandon ends a call in which code of the user's panicked.
+func (c *call) abandon() {
+	c.finish = nil
+	c.finishInvocation()
+	c.end(nil)
+}
+
+// abandonUnlessOpened is abandon for a stream, which outlives its opening.
+func (c *call) abandonUnlessOpened() {
+	c.mu.Lock()
+	opened := c.stream.opened
+	c.mu.Unlock()
+	if !opened {
+		c.abandon()
+	}
+}
+
+// callError is an error with a status of its own, and a chain that says more.
+type callError struct {
+	error
+	status *status.Status
+}
+
+func (e *callError) Unwrap() error              { return e.error }
+func (e *callError) GRPCStatus() *status.Status { return e.status }
+
+// unavailable gives an error of ours the status of all others.
+func unavailable(err error) error {
+	return &callError{err, status.New(codes.Unavailable, err.Error())}
+}
+
+// silentProbe is how long a stream may be an endpoint's probe without a sign from
+// it: then another call is.
+const silentProbe = 10 * time.Second

@@ -1,0 +1,134 @@
+package grpcbalancer
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/fairlead-go/fairlead"
+)
+
+// interceptors make calls of what a ClientConn of their Mesh is asked for.
+type interceptors struct {
+	mesh    *fairlead.Mesh // nil is told by the resolver
+	targets memory[string] // a ClientConn's target → the service's name
+	safe    memory[bool]   // a method → whether it is declared idempotent
+}
+
+// unary makes a unary call: one invocation after the other until one of them
+// answers it, or none will.
+func (i *interceptors) unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	c, err := i.begin(ctx, cc, method, false, false)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return invoke(withoutCall(ctx), method, req, reply, cc, opts...)
+	}
+	defer c.abandon()
+	opts, c.finish = finishers(opts)
+	for {
+		err = invoke(c.prepare(true), method, req, reply, cc, opts...)
+		c.finishInvocation()
+		if err == nil {
+			break
+		}
+		var again bool
+		if again, err = c.again(err, true); !again {
+			break
+		}
+	}
+	c.end(err)
+	return err
+}
+
+// open makes a call that is a stream.
+func (i *interceptors) open(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	c, err := i.begin(ctx, cc, method, true, !desc.ClientStreams)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return streamer(withoutCall(ctx), desc, cc, method, opts...)
+	}
+	defer c.abandonUnlessOpened()
+	opts, c.finish = finishers(opts)
+	opts = withOnFinish(opts, c.streamFinished)
+	open := func(ctx context.Context) (grpc.ClientStream, error) { return streamer(ctx, desc, cc, method, opts...) }
+	stream, err := c.openStream(open)
+	if err != nil {
+		c.end(err)
+		return nil, err
+	}
+	first := &watched{ClientStream: stream, call: c}
+	c.handOut()
+	if !c.stream.restartable {
+		return first, nil
+	}
+	s := &restartable{call: c, open: open}
+	s.now.Store(first)
+	return s, nil
+}
+
+// begin begins a call. There is none where the ClientConn is none of ours, or its
+// service is not to be had: the ClientConn says why, or waits.
+func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method string, stream, restartable bool) (*call, error) {
+	name := i.targets.get(cc.Target(), serviceOf)
+	if name == "" || i.mesh == nil {
+		return nil, nil
+	}
+	c := &call{}
+	err := i.mesh.Begin(ctx, &c.core, name, fairlead.CallInfo{Method: method, Safe: i.safe.get(method, declaredIdempotent), Endless: stream})
+	switch {
+	case errors.Is(err, fairlead.ErrClosed):
+		return nil, unavailable(explain(name, err))
+	case err != nil:
+		return nil, nil
+	}
+	c.Context = c.core.Context()
+	c.stream.is, c.stream.restartable = stream, restartable
+	c.core.Info().Context = c
+	if c.core.Traced() {
+		c.Context = withoutFields(c.Context, c.core.Telemetry().Fields())
+	}
+	return c, nil
+}
+
+// serviceOf returns the name in a target of the form fairlead:///service, and
+// none for other targets.
+func serviceOf(target string) string {
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != scheme || u.Host != "" {
+		return ""
+	}
+	return strings.TrimPrefix(u.Path, "/")
+}
+
+// withoutCall hides the call in whose course another is made that is none.
+func withoutCall(ctx context.Context) context.Context {
+	if callOf(ctx) == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, callKey{}, (*call)(nil))
+}
+
+// withoutFields takes out of the metadata to be sent what the propagator will
+// put there: a trace context that was copied from elsewhere.
+func withoutFields(ctx context.Context, fields []string) context.Context {
+	md, ok := metadata.FromOutgoingContext(ctx)
+	if !ok {
+		return ctx
+	}
+	before := len(md)
+	for _, f := range fields {
+		md.Delete(f)
+	}
+	if len(md) == before {
+		return ctx
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
