@@ -143,6 +143,10 @@ func (c carrier) Set(key, value string) {
 	if !c.header {
 		c.req.Header = maps.Clone(c.req.Header)
 		c.header = true
+		if c.span.Enabled() {
+			// Copied from elsewhere, it must not go out beside this attempt's traceparent.
+			c.req.Header.Del("Tracestate")
+		}
 	}
 	c.req.Header.Set(key, value)
 }

@@ -95,14 +95,15 @@ func followConsul(t *testing.T, agent *consultest.Agent, took map[string][]time.
 			}
 		}
 		took[s.what] = append(took[s.what], time.Since(began))
-		before := moving.calls.Load()
-		for range 20 {
-			call()
-		}
-		e, member := endpoint(mesh, moving.addr)
-		if ready := member && e.State == balancer.Ready; ready != (moving.calls.Load() > before) {
-			t.Errorf("after %s the endpoint is ready: %v, and has %d calls", s.what, ready, moving.calls.Load()-before)
-		}
+		// The status knows of a change a moment before the pickers do.
+		eventually(t, "calls follow "+s.what, func() bool {
+			before := moving.calls.Load()
+			for range 20 {
+				call()
+			}
+			e, member := endpoint(mesh, moving.addr)
+			return (member && e.State == balancer.Ready) == (moving.calls.Load() > before)
+		})
 	}
 	if n := steady.conns.Load(); n != 1 {
 		t.Errorf("%d connections to the endpoint that nothing happened to, want 1", n)

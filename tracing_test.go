@@ -200,6 +200,29 @@ func TestContextGoesOutWithoutAProvider(t *testing.T) {
 	}
 }
 
+// A trace context that was copied from a request that came in is replaced as a whole.
+func TestCopiedTraceContextIsReplaced(t *testing.T) {
+	got := make(chan http.Header, 1)
+	s := newServer(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.Header })
+	_, opts := newTelemetry()
+	req := request(t, http.MethodGet, "http://users/", nil)
+	const copied = "00-01000000000000000000000000000000-0200000000000000-01"
+	req.Header.Set("Traceparent", copied)
+	req.Header.Set("Tracestate", "other=1")
+	resp, err := newMesh(t, []*server{s}, opts...).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readAll(t, resp)
+	sent := <-got
+	if p := sent.Values("Traceparent"); len(p) != 1 || p[0] == copied || len(sent.Values("Tracestate")) != 0 {
+		t.Errorf("traceparent %q, tracestate %q, want the attempt's own alone", p, sent.Values("Tracestate"))
+	}
+	if req.Header.Get("Tracestate") != "other=1" {
+		t.Error("the caller's request was changed")
+	}
+}
+
 // A caller who goes away is no error of the attempt's span.
 func TestCancelledAttemptIsNoError(t *testing.T) {
 	s := newServer(t, hangs(t))

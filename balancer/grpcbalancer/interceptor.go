@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/tracing"
 )
 
 // interceptors make calls of what a ClientConn of their Mesh is asked for.
@@ -93,7 +95,7 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 	c.stream.is, c.stream.restartable = stream, restartable
 	c.core.Info().Context = c
 	if c.core.Traced() {
-		c.Context = withoutFields(c.Context, c.core.Telemetry().Fields())
+		c.Context = withoutFields(c.Context, c.core.Telemetry())
 	}
 	return c, nil
 }
@@ -118,17 +120,18 @@ func withoutCall(ctx context.Context) context.Context {
 
 // withoutFields takes out of the metadata to be sent what the propagator will
 // put there: a trace context that was copied from elsewhere.
-func withoutFields(ctx context.Context, fields []string) context.Context {
+func withoutFields(ctx context.Context, t *tracing.Telemetry) context.Context {
 	md, ok := metadata.FromOutgoingContext(ctx)
-	if !ok {
+	if !ok || !slices.ContainsFunc(t.Fields(), func(key string) bool { return md[key] != nil }) {
 		return ctx
 	}
-	before := len(md)
-	for _, f := range fields {
-		md.Delete(f)
+	var written try
+	t.Inject(ctx, (*carrier)(&written))
+	for key := range written.md {
+		delete(md, key)
 	}
-	if len(md) == before {
-		return ctx
+	if written.md["traceparent"] != nil {
+		delete(md, "tracestate") // that of another's
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
