@@ -16,7 +16,8 @@
 //
 // The host of a URL, with its port if it has one, is the name of a service:
 // http://users/ and http://users:80/ are two.
-// Package balancer/grpcbalancer puts the same Mesh under gRPC.
+// Package balancer/grpcbalancer puts the same Mesh under gRPC, and its calls go
+// the same way.
 //
 // # The way of a call
 //

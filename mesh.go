@@ -181,9 +181,9 @@ func (m *Mesh) CloseIdleConnections() {
 }
 
 // Shutdown lets no new call begin, waits until those in flight have ended, their
-// bodies read or closed, and closes the Mesh. Calls of other protocols are waited
-// for too, but not kept from beginning; those sent to the fallback transport are
-// not waited for. When ctx ends first it returns the cause of that, and the calls
+// bodies read or closed, and closes the Mesh. Calls of other protocols are calls
+// like those of HTTP; what is sent to the fallback transport is not waited for.
+// When ctx ends first it returns the cause of that, and the calls
 // go on: Close ends them.
 func (m *Mesh) Shutdown(ctx context.Context) error {
 	m.closing.Store(true)
@@ -195,7 +195,7 @@ func (m *Mesh) Shutdown(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-m.ended:
 		case <-m.quiet:
-		case <-look.C: // calls of other protocols do not tell
+		case <-look.C: // what was picked without a call does not tell
 		}
 	}
 	return m.Close()

@@ -40,8 +40,7 @@ type ServiceStatus struct {
 	// Panic says that so few endpoints are well by health that health is ignored.
 	Panic bool `json:"panic,omitempty"`
 
-	// InFlight is the number of HTTP calls, those waiting for an endpoint
-	// included. Attempts of every protocol are counted with their endpoints.
+	// InFlight is the number of calls, those waiting for an endpoint included.
 	InFlight int `json:"in_flight"`
 
 	// RetryBudget is how many retries there could be now, 5 where there is no budget.

@@ -15,7 +15,7 @@ type Config struct {
 	Attempts int
 
 	// AttemptTimeout bounds the time from the start of an attempt to the
-	// headers of its answer. An attempt that takes longer failed, and the next
+	// headers of its answer, or to the end of a unary RPC. An attempt that takes longer failed, and the next
 	// may begin. 0 means no bound but the call's own deadline.
 	AttemptTimeout time.Duration
 
@@ -27,8 +27,8 @@ type Config struct {
 
 	// Safe reports whether a call may be repeated although an endpoint may have
 	// acted on it, for calls whose method does not say so: a POST that only
-	// reads, for instance. It is called for every such call and must not block.
-	// Nil means that none may.
+	// reads, for instance. A gRPC call is a POST to "/pkg.Service/Method". It is
+	// called for every such call and must not block. Nil means that none may.
 	Safe func(ctx context.Context, method, path string) bool
 }
 
