@@ -106,9 +106,9 @@ func (t *try) outcome(err error, trailer metadata.MD, sent, closing bool) balanc
 		return balancer.Outcome{}
 	case err == nil:
 		return balancer.Outcome{Verdict: balancer.Success}
-	case t.call != nil && t.call.late.Load():
+	case t.call != nil && cutOff(err) && t.call.late.Load():
 		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
-	case t.call != nil && t.call.core.TimedOut():
+	case t.call != nil && cutOff(err) && t.call.core.TimedOut():
 		return balancer.Outcome{Verdict: balancer.Failure}
 	case ended(t.ctx):
 		return balancer.Outcome{}
@@ -123,7 +123,7 @@ func (t *try) verdict(o balancer.Outcome, err error, sent bool) {
 	case err == nil && !sent:
 		t.call.core.Unsent()
 		v.Err = errNothingSent
-	case err != nil && t.call.late.Load():
+	case cutOff(err) && t.call.late.Load():
 		v.StatusCode, v.Err = int(codes.DeadlineExceeded), fairlead.ErrAttemptTimeout
 	}
 	t.span.Verdict(v)

@@ -116,7 +116,7 @@ func (c *call) explain(err error, why retry.Reason) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.core.TimedOut():
+	case (!c.sent || cutOff(err)) && c.core.TimedOut():
 		return c.timeout()
 	case c.Err() != nil:
 		return err
@@ -126,7 +126,7 @@ func (c *call) explain(err error, why retry.Reason) error {
 		return unavailable(c.refusal)
 	case !c.sent && c.core.Trouble() != nil:
 		return &callError{explain(c.core.Service(), c.core.Trouble()), status.Convert(err)}
-	case c.sent && c.late.Load():
+	case c.sent && cutOff(err) && c.late.Load():
 		err = c.failure(codes.DeadlineExceeded, fairlead.ErrAttemptTimeout)
 	}
 	if why == retry.ReasonBudget {
@@ -146,6 +146,12 @@ func (c *call) interrupted(err, cause error) error {
 		return err
 	}
 	return status.FromContextError(c.Err()).Err()
+}
+
+// cutOff reports whether err may be the end of a context, rather than an answer.
+func cutOff(err error) bool {
+	code := status.Code(err)
+	return code == codes.Canceled || code == codes.DeadlineExceeded
 }
 
 // timeout is the error of a call that WithTimeout ended. It is called with mu held.
