@@ -3,9 +3,12 @@ module github.com/fairlead-go/fairlead/examples
 go 1.26
 
 require (
+	connectrpc.com/connect v1.18.1
 	github.com/fairlead-go/fairlead v0.0.0
 	github.com/hashicorp/consul/api v1.34.4
 	go.uber.org/goleak v1.3.0
+	google.golang.org/grpc v1.75.0
+	google.golang.org/protobuf v1.36.8
 )
 
 require (
@@ -37,6 +40,7 @@ require (
 	golang.org/x/net v0.56.0 // indirect
 	golang.org/x/sys v0.46.0 // indirect
 	golang.org/x/text v0.38.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20250707201910-8d1bb00bc6a7 // indirect
 )
 
 replace github.com/fairlead-go/fairlead => ../
