@@ -5,7 +5,7 @@ GOLANGCI    = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The modules whose tests are run. internal/consultool only pins a tool.
-MODULES = . examples
+MODULES = . examples internal/interop
 
 FUZZTIME = 5s
 
