@@ -76,15 +76,16 @@ func TestRecordingRPCAllocatesLittle(t *testing.T) {
 
 // Metrics alone cost nothing once an RPC was seen.
 func TestMeasuringRPCAllocatesNothing(t *testing.T) {
+	allowed := 0.0
 	if raceEnabled {
-		t.Skip("a sync.Pool of the SDK forgets at random")
+		allowed = 30
 	}
 	cfg := recording()
 	cfg.TracerProvider = nil
 	telemetry, md, ctx := newTelemetry(t, cfg), &lazy{}, t.Context()
 	failed := &tracing.Verdict{StatusCode: 14, Err: errRefused, Outcome: failure}
-	if n := testing.AllocsPerRun(200, func() { wholeRPC(ctx, telemetry, md, failed) }); n != 0 {
-		t.Errorf("%v allocations, want 0", n)
+	if n := testing.AllocsPerRun(200, func() { wholeRPC(ctx, telemetry, md, failed) }); n > allowed {
+		t.Errorf("%v allocations, want at most %v", n, allowed)
 	}
 }
 
