@@ -45,7 +45,8 @@ func newRig(t testing.TB) *rig {
 	r.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(r.spans))
 	r.Telemetry = newTelemetry(t, tracing.Config{
 		TracerProvider: r.tracer,
-		MeterProvider:  sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader)),
+		// Newer SDKs keep no more than 2000 series of an instrument, if not told otherwise.
+		MeterProvider: sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader), sdkmetric.WithCardinalityLimit(0)),
 	})
 	return r
 }
