@@ -227,7 +227,7 @@ func (p *policy) follow(nodes []*balancer.Node) {
 	}
 	for _, n := range p.nodes {
 		if !stays[n] {
-			p.link(n).child.Close()
+			p.link(n).close()
 			p.links.Delete(n)
 		}
 	}
@@ -239,6 +239,8 @@ func (p *policy) connect(n *balancer.Node) *link {
 	l := &link{ClientConn: p.cc, policy: p}
 	l.state.Store(&lb.State{ConnectivityState: connectivity.Connecting})
 	l.child = lb.Get(pickfirst.Name).Build(l, p.opts)
+	l.calls.Lock()
+	defer l.calls.Unlock()
 	endpoint := resolver.Endpoint{Addresses: []resolver.Address{{Addr: n.Addr()}}}
 	// It fails for want of an address alone.
 	_ = l.child.UpdateClientConnState(lb.ClientConnState{
@@ -271,8 +273,32 @@ type link struct {
 	lb.ClientConn
 	policy *policy
 	child  lb.Balancer
+	calls  sync.Mutex               // gRPC's policies expect one call at a time
 	state  atomic.Pointer[lb.State] // the child's
 	seen   atomic.Bool              // what the view was last told
+}
+
+// NewSubConn has the child hear of its connection when nobody else calls it.
+func (l *link) NewSubConn(addrs []resolver.Address, opts lb.NewSubConnOptions) (lb.SubConn, error) {
+	heard := opts.StateListener
+	opts.StateListener = func(s lb.SubConnState) {
+		l.calls.Lock()
+		defer l.calls.Unlock()
+		heard(s)
+	}
+	return l.ClientConn.NewSubConn(addrs, opts)
+}
+
+func (l *link) exitIdle() {
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	l.child.ExitIdle()
+}
+
+func (l *link) close() {
+	l.calls.Lock()
+	defer l.calls.Unlock()
+	l.child.Close()
 }
 
 // UpdateState is called by the child, which may hold its lock.
@@ -286,7 +312,7 @@ func (l *link) UpdateState(s lb.State) {
 func (l *link) revive() (stale bool) {
 	conn := l.state.Load().ConnectivityState
 	if conn == connectivity.Idle {
-		l.child.ExitIdle()
+		l.exitIdle()
 	}
 	return l.seen.Load() != (conn == connectivity.Ready)
 }
