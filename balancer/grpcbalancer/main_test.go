@@ -42,24 +42,24 @@ type backend struct {
 	stop      func()
 }
 
-func newBackend(t *testing.T, opts ...grpc.ServerOption) *backend {
+func newBackend(t testing.TB, opts ...grpc.ServerOption) *backend {
 	t.Helper()
 	b := &backend{addr: "127.0.0.1:0"}
 	b.start(t, opts...)
 	return b
 }
 
-func newBackends(t *testing.T, n int) (backends []*backend, addrs []string) {
+func newBackends(t testing.TB, n int, opts ...grpc.ServerOption) (backends []*backend, addrs []string) {
 	t.Helper()
 	for range n {
-		b := newBackend(t)
+		b := newBackend(t, opts...)
 		backends, addrs = append(backends, b), append(addrs, b.addr)
 	}
 	return backends, addrs
 }
 
 // start begins to serve, at the address of before if there was one.
-func (b *backend) start(t *testing.T, opts ...grpc.ServerOption) {
+func (b *backend) start(t testing.TB, opts ...grpc.ServerOption) {
 	t.Helper()
 	l, err := net.Listen("tcp", b.addr)
 	if err != nil {
@@ -148,7 +148,7 @@ func newDual(t *testing.T) *dual {
 	return d
 }
 
-func newMesh(t *testing.T, r discovery.Resolver, opts ...fairlead.Option) *fairlead.Mesh {
+func newMesh(t testing.TB, r discovery.Resolver, opts ...fairlead.Option) *fairlead.Mesh {
 	t.Helper()
 	quiet := fairlead.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
 	mesh, err := fairlead.New(r, append([]fairlead.Option{quiet}, opts...)...)
@@ -163,7 +163,7 @@ func newMesh(t *testing.T, r discovery.Resolver, opts ...fairlead.Option) *fairl
 	return mesh
 }
 
-func dial(t *testing.T, mesh *fairlead.Mesh, target string, opts ...grpc.DialOption) *grpc.ClientConn {
+func dial(t testing.TB, mesh *fairlead.Mesh, target string, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	opts = append(append(grpcbalancer.DialOptions(mesh), grpc.WithTransportCredentials(insecure.NewCredentials())), opts...)
 	conn, err := grpc.NewClient(target, opts...)
@@ -201,7 +201,7 @@ func callUntil(t *testing.T, conn *grpc.ClientConn, what string, done func() boo
 	})
 }
 
-func eventually(t *testing.T, what string, done func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

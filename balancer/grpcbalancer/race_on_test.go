@@ -1,0 +1,6 @@
+//go:build race
+
+package grpcbalancer
+
+// RaceEnabled: under the race detector a sync.Pool forgets at random.
+const RaceEnabled = true
