@@ -22,11 +22,12 @@ type call struct {
 	users   atomic.Int32  // of ctx, which is cancelled when the last is done
 	outer   *call         // the call whose middleware sends this one; nil without
 
-	replay  *replay  // nil where the body can be had again, or there is none
-	last    *attempt // nil before the first
-	lastErr error    // of the last attempt without a response
-	lastID  string   // its endpoint's
-	kept    *attempt // has the last response, which is not handed out yet
+	replay  *replay          // nil where the body can be had again, or there is none
+	last    *attempt         // nil before the first
+	outcome balancer.Outcome // its
+	lastErr error            // of the last attempt without a response
+	lastID  string           // its endpoint's
+	kept    *attempt         // has the last response, which is not handed out yet
 	first   attempt
 }
 

@@ -23,8 +23,7 @@ type core struct {
 
 	info     balancer.Info
 	retry    retry.Call
-	attempts atomic.Int32     // sent so far
-	outcome  balancer.Outcome // of the last attempt
+	attempts atomic.Int32 // sent so far
 }
 
 // others is whose nodes a call is picked among.
@@ -32,12 +31,19 @@ type others interface {
 	Others(info *balancer.Info) bool
 }
 
-// bound puts the service's time limit on the call.
+// bound puts the service's time limit on the call, unless the caller's own ends
+// it sooner.
 func (c *core) bound() {
-	if c.service.settings.timeout > 0 {
-		c.timeout = newCallTimeout()
-		c.ctx, c.cancel = context.WithTimeoutCause(c.ctx, c.service.settings.timeout, c.timeout)
+	limit := c.service.settings.timeout
+	if limit <= 0 {
+		return
 	}
+	due := time.Now().Add(limit)
+	if callers, ok := c.ctx.Deadline(); ok && callers.Before(due) {
+		return
+	}
+	c.timeout = newCallTimeout()
+	c.ctx, c.cancel = context.WithDeadlineCause(c.ctx, due, c.timeout)
 }
 
 // timedOut reports whether the call's own WithTimeout ended it.

@@ -257,6 +257,21 @@ func TestTimeoutOfTheCall(t *testing.T) {
 	settled(t, mesh)
 }
 
+// Where the caller's own deadline is sooner than WithTimeout's, it is the one that counts.
+func TestSoonerDeadlineOfTheCaller(t *testing.T) {
+	s := newServer(t, hangs(t))
+	mesh := newMesh(t, []*server{s}, fairlead.WithTimeout(time.Minute), fairlead.WithBreaker(breaker.Config{ConsecutiveFailures: 1}))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx))
+	if err != context.DeadlineExceeded {
+		t.Errorf("error %#v, want the context's itself", err)
+	}
+	if got := settled(t, mesh)[s.addr]; got != "closed" {
+		t.Errorf("the breaker is %s, want closed", got)
+	}
+}
+
 // WithTimeout is over the body too.
 func TestTimeoutOfTheBody(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, r *http.Request) {

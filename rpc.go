@@ -20,10 +20,7 @@ import (
 // with Info among the nodes of a balancer.View of [Service.Balancer], Attempt,
 // the outcome, and Next, which decides whether another follows. A Call is for one
 // goroutine at a time and must not be copied.
-type Call struct {
-	core    core
-	callers time.Time // the caller's own deadline; zero without one
-}
+type Call struct{ core core }
 
 // CallInfo says what a [Call] is.
 type CallInfo struct {
@@ -49,7 +46,6 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 		return err
 	}
 	c.core.service, c.core.ctx = s, ctx
-	c.callers, _ = ctx.Deadline()
 	if !info.Endless {
 		c.core.bound()
 	}
@@ -151,7 +147,6 @@ func (c *Call) Probed(n *balancer.Node, answered, late bool) { linkOf(n).probed(
 // Next decides what follows an attempt that ended with o. replayable says that
 // what was sent can be sent again. Where it says Again, the budget has paid.
 func (c *Call) Next(o balancer.Outcome, replayable bool, view *balancer.View) retry.Decision {
-	c.core.outcome = o
 	return c.core.next(o, replayable, view)
 }
 
@@ -168,7 +163,7 @@ func (c *Call) TimedOut() bool {
 		return k.timedOut()
 	}
 	deadline, _ := k.ctx.Deadline()
-	return !deadline.Equal(c.callers) && time.Until(deadline) <= 0
+	return time.Until(deadline) <= 0
 }
 
 // Explain makes the call's error of what ended it. endpoint is the last

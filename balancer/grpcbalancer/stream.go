@@ -19,11 +19,11 @@ import (
 type streamState struct {
 	is          bool
 	restartable bool        // it may be opened again until its first response
-	current     *try        // the attempt under way
 	opened      bool        // the caller has it
+	answered    bool        // there was a response
 	finished    bool        // gRPC's stream is over, by err
 	err         error       // nil for a good end
-	answered    bool        // there was a response
+	current     *try        // the attempt under way
 	unwatch     func() bool // ends the watch over one that waits to be opened again
 }
 
