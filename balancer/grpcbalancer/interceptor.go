@@ -31,7 +31,12 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 	if c == nil {
 		return invoke(withoutCall(ctx), method, req, reply, cc, opts...)
 	}
-	defer c.abandon()
+	whole := false
+	defer func() {
+		if !whole {
+			c.abandon()
+		}
+	}()
 	opts, c.finish = finishers(opts)
 	for {
 		err = invoke(c.prepare(true), method, req, reply, cc, opts...)
@@ -44,6 +49,7 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 			break
 		}
 	}
+	whole = true
 	c.end(err)
 	return err
 }
