@@ -104,6 +104,7 @@ func (policyBuilder) Name() string { return scheme }
 
 func (policyBuilder) Build(cc lb.ClientConn, opts lb.BuildOptions) lb.Balancer {
 	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), closed: make(chan struct{})}
+	p.links.Store(&links{})
 	p.attempts.New = func() any {
 		a := &attempt{policy: p}
 		a.done = a.over
@@ -126,9 +127,12 @@ type policy struct {
 	woken    chan struct{} // holds an element when there may be news
 	closed   chan struct{}
 
-	nodes []*balancer.Node // that have links; the goroutine's own
-	links sync.Map         // *balancer.Node → *link; written by the goroutine
+	nodes []*balancer.Node      // that have links; the goroutine's own
+	links atomic.Pointer[links] // replaced by the goroutine, never changed
 }
+
+// links are those of a policy, by their nodes.
+type links map[*balancer.Node]*link
 
 // UpdateClientConnState takes in the service. A ClientConn has one for as long
 // as it is not idle.
@@ -218,20 +222,19 @@ func (p *policy) follow(nodes []*balancer.Node) {
 	if slices.Equal(nodes, p.nodes) {
 		return
 	}
-	stays := make(map[*balancer.Node]bool, len(nodes))
+	before, now := *p.links.Load(), make(links, len(nodes))
 	for _, n := range nodes {
-		stays[n] = true
-		if p.link(n) == nil {
-			p.links.Store(n, p.connect(n))
-		}
-	}
-	for _, n := range p.nodes {
-		if !stays[n] {
-			p.link(n).close()
-			p.links.Delete(n)
+		if now[n] = before[n]; now[n] == nil {
+			now[n] = p.connect(n)
 		}
 	}
 	p.nodes = nodes
+	p.links.Store(&now)
+	for n, l := range before {
+		if now[n] == nil {
+			l.close()
+		}
+	}
 }
 
 // connect makes a link, which begins to connect at once.
@@ -249,12 +252,8 @@ func (p *policy) connect(n *balancer.Node) *link {
 	return l
 }
 
-func (p *policy) link(n *balancer.Node) *link {
-	if l, ok := p.links.Load(n); ok {
-		return l.(*link)
-	}
-	return nil
-}
+// link returns the link to a node, nil while there is none.
+func (p *policy) link(n *balancer.Node) *link { return (*p.links.Load())[n] }
 
 // connected is the view's filter.
 func (p *policy) connected(n *balancer.Node) bool {

@@ -40,11 +40,13 @@ func newPicker(tb testing.TB, opts ...fairlead.Option) (*picker, *interceptors, 
 	tb.Cleanup(service.Close)
 	p := policyBuilder{}.Build(nil, lb.BuildOptions{}).(*policy)
 	p.service = service
+	all := links{}
 	for _, n := range service.Balancer().Nodes() {
 		l := &link{policy: p}
 		l.state.Store(&lb.State{ConnectivityState: connectivity.Ready, Picker: connected{struct{ lb.SubConn }{}}})
-		p.links.Store(n, l)
+		all[n] = l
 	}
+	p.links.Store(&all)
 	p.view = service.Balancer().View(p.connected)
 	tb.Cleanup(p.view.Close)
 	conn, err := grpc.NewClient("fairlead:///users", append(DialOptions(mesh), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
