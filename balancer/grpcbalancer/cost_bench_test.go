@@ -36,9 +36,9 @@ func BenchmarkUnary(b *testing.B) {
 
 // BenchmarkBesideRoundRobin compares the CPU time of a unary call, that of its
 // server included, in rounds in which one ClientConn follows the other: run it
-// with -benchtime 40x for 40 rounds. What it reports are medians.
+// with -benchtime 100x for 100 rounds. What it reports are medians.
 func BenchmarkBesideRoundRobin(b *testing.B) {
-	const calls = 4000 // of a round
+	const calls = 1000 // of a round
 	theirs, ours := rivals(b)
 	for _, how := range []struct {
 		name string
