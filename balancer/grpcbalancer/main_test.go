@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,7 +26,13 @@ import (
 	"github.com/fairlead-go/fairlead/discovery"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(serveAt); addr != "" {
+		serve(addr)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
@@ -40,6 +47,7 @@ type backend struct {
 	waiting   atomic.Int64           // calls that do
 	authority atomic.Pointer[string] // of the last call
 	stop      func()
+	leave     func() // GracefulStop
 }
 
 func newBackend(t testing.TB, opts ...grpc.ServerOption) *backend {
@@ -76,6 +84,10 @@ func (b *backend) start(t testing.TB, opts ...grpc.ServerOption) {
 			t.Errorf("serve: %v", err)
 		}
 		b.stop = func() {}
+	}
+	b.leave = func() {
+		server.GracefulStop()
+		b.stop()
 	}
 	t.Cleanup(func() { b.stop() })
 }
