@@ -124,8 +124,11 @@ func (c *Call) Service() string { return c.core.service.name }
 // Trouble returns why it is not known who serves the name, nil where it is.
 func (c *Call) Trouble() error {
 	s := c.core.service
-	if s.resolved.Load() {
+	switch {
+	case s.resolved.Load():
 		return nil
+	case s.mesh.closed.Load():
+		return ErrClosed
 	}
 	select {
 	case <-s.first:

@@ -176,12 +176,16 @@ func (p *policy) wake() {
 }
 
 func (p *policy) run() {
+	ended := p.service.Ended()
 	for {
 		select {
 		case <-p.closed:
 			return
 		case <-p.woken:
 			p.update()
+		case <-ended:
+			ended = nil
+			p.update() // for the calls that wait
 		}
 	}
 }
@@ -391,12 +395,13 @@ func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 // refusal is what a call is told that finds no node: to wait where one is coming,
 // or where the view is just about to learn of one, for then there will be another
 // picker; else why. That is no status, so that calls which wait for a connection
-// go on waiting; for the others gRPC makes it Unavailable.
+// go on waiting; for the others gRPC makes it Unavailable. Only where the Mesh is
+// closed is there nothing to wait for.
 func (p *policy) refusal(err error) error {
 	t := p.tally(p.service.Balancer().Nodes())
 	switch {
 	case isClosed(p.service.Ended()):
-		err = fairlead.ErrClosed
+		return closed(p.service.Name())
 	case t.coming || t.usable && errors.Is(err, balancer.ErrNoEndpoints):
 		return lb.ErrNoSubConnAvailable
 	case t.err() != nil:

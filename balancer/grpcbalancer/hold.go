@@ -31,7 +31,7 @@ func (h *holder) run(ctx context.Context, service *fairlead.Service, err error) 
 			h.known(service)
 			<-ctx.Done()
 		case ctx.Err() == nil:
-			h.failed(explain(h.name, err))
+			h.failed(h.explain(err))
 			service, err = h.again(ctx, service, err)
 		}
 	}
@@ -56,6 +56,18 @@ func (h *holder) again(ctx context.Context, service *fairlead.Service, err error
 		return nil, ctx.Err()
 	}
 }
+
+// explain lets calls wait until the service can be had, unless it never can.
+func (h *holder) explain(err error) error {
+	if errors.Is(err, fairlead.ErrClosed) {
+		return closed(h.name)
+	}
+	return explain(h.name, err)
+}
+
+// closed is the error of calls to a Mesh that is closed. It has a status, so that
+// calls which wait for a connection end with it.
+func closed(service string) error { return unavailable(explain(service, fairlead.ErrClosed)) }
 
 // explain names the service in an error that does not.
 func explain(service string, err error) error {
