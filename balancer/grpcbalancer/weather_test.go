@@ -463,7 +463,7 @@ func TestClientConnClosesWhileCallsWait(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "the ClientConn is in use", func() bool { return conn.GetState() != connectivity.Idle })
+			eventually(t, "the ClientConn is in use", func() bool { return len(mesh.Status().Services) > 0 })
 			within(t, soon, "to close", func() {
 				conn.Close()
 				waiting.Wait()
@@ -477,34 +477,35 @@ func TestClientConnClosesWhileCallsWait(t *testing.T) {
 	}
 }
 
-// TestMeshClosesUnderLoad has calls that are quick, that are in flight for long,
-// and that wait for an endpoint.
+// TestMeshClosesUnderLoad has calls that follow each other, and calls and a
+// stream that are in flight for long: those the Mesh leaves to their connections.
 func TestMeshClosesUnderLoad(t *testing.T) {
-	backends, addrs := newBackends(t, 3)
-	mesh := newMesh(t, discovery.Services{
-		"users": discovery.Addrs(addrs[:2]...), "slow": discovery.Addrs(addrs[2]), "dead": discovery.Addrs("127.0.0.1:1"),
-	})
-	backends[2].held.Store(true)
-	users, slow, dead := dial(t, mesh, "fairlead:///users"), dial(t, mesh, "fairlead:///slow"), dial(t, mesh, "fairlead:///dead")
-	var calls sync.WaitGroup
-	for range 8 {
-		calls.Go(func() {
+	gate := make(chan struct{})
+	var held atomic.Int64
+	slow := newBackend(t, grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		held.Add(1)
+		<-gate
+		return next(ctx, req)
+	}))
+	_, addrs := newBackends(t, 2)
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...), "slow": discovery.Addrs(slow.addr)})
+	users, slows := dial(t, mesh, "fairlead:///users"), dial(t, mesh, "fairlead:///slow")
+	mustCheck(t, users, 10)
+	const callers = 8
+	var quick, inFlight sync.WaitGroup
+	for range callers {
+		quick.Go(func() {
 			err := error(nil)
 			for err == nil {
 				err = check(context.Background(), users)
 			}
-			if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "closed") {
-				t.Errorf("a quick call: %v", err)
+			if status.Code(err) != codes.Unavailable || !errors.Is(err, fairlead.ErrClosed) {
+				t.Errorf("%v", err)
 			}
 		})
-		calls.Go(func() {
-			if err := check(context.Background(), slow); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "closed") {
+		inFlight.Go(func() {
+			if err := check(context.Background(), slows); err != nil {
 				t.Errorf("a call in flight: %v", err)
-			}
-		})
-		calls.Go(func() {
-			if err := check(context.Background(), dead, grpc.WaitForReady(true)); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "closed") {
-				t.Errorf("a call that waits: %v", err)
 			}
 		})
 	}
@@ -515,19 +516,67 @@ func TestMeshClosesUnderLoad(t *testing.T) {
 	if _, err := stream.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the slow calls are in flight", func() bool { return backends[2].waiting.Load() == 8 })
+	eventually(t, "the slow calls are in flight", func() bool { return held.Load() == callers })
 	within(t, soon, "to close", func() {
 		if err := mesh.Close(); err != nil {
 			t.Error(err)
 		}
-		calls.Wait()
-		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "closed") {
-			t.Errorf("a stream: %v", err)
-		}
+		quick.Wait()
 	})
+	close(gate)
+	within(t, soon, "to end what was in flight", inFlight.Wait)
+	users.Close()
+	if _, err := stream.Recv(); status.Code(err) != codes.Canceled {
+		t.Errorf("the stream: %v", err)
+	}
 }
 
-// TestDeprecatedDialThatBlocks waits for a connection, and says why there is none.
+// TestMeshClosesWhileCallsWait has calls that no deadline would end.
+func TestMeshClosesWhileCallsWait(t *testing.T) {
+	empty, _ := newRegistry(t)
+	broken := newBackend(t)
+	broken.code.Store(uint32(codes.Unavailable))
+	for _, test := range []struct {
+		name     string
+		resolver discovery.Resolver
+		broken   bool
+	}{
+		{"for an endpoint", empty, false},
+		{"for the name", discovery.NewRegistry(), false},
+		{"for the resolver", make(told), false},
+		{"for a connection", discovery.Services{"users": discovery.Addrs(newTarpit(t, anyAddr))}, false},
+		{"for the next connection", discovery.Services{"users": discovery.Addrs("127.0.0.1:1")}, false},
+		{"for a breaker", discovery.Services{"users": discovery.Addrs(broken.addr)}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			mesh := newMesh(t, test.resolver, fairlead.WithBreaker(breaker.Config{OpenFor: time.Hour, MaxOpenFor: time.Hour}))
+			conn := dial(t, mesh, "fairlead:///users")
+			if test.broken {
+				callUntil(t, conn, "the breaker opens", func() bool { return endpoint(t, mesh, broken.addr).Breaker == "open" })
+			}
+			const callers = 20
+			var begun, waiting sync.WaitGroup
+			begun.Add(callers)
+			for range callers {
+				waiting.Go(func() {
+					begun.Done()
+					if err := check(context.Background(), conn, grpc.WaitForReady(true)); status.Code(err) != codes.Unavailable || !errors.Is(err, fairlead.ErrClosed) {
+						t.Errorf("%v", err)
+					}
+				})
+			}
+			begun.Wait()
+			within(t, soon, "to close", func() {
+				if err := mesh.Close(); err != nil {
+					t.Error(err)
+				}
+				waiting.Wait()
+			})
+		})
+	}
+}
+
+// TestDeprecatedDialThatBlocks waits for a connection until its deadline.
 func TestDeprecatedDialThatBlocks(t *testing.T) {
 	b := newBackend(t)
 	registry := discovery.NewRegistry()
@@ -535,11 +584,11 @@ func TestDeprecatedDialThatBlocks(t *testing.T) {
 	connect := func(within time.Duration) (*grpc.ClientConn, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
-		opts := append(grpcbalancer.DialOptions(mesh), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithBlock(), grpc.WithReturnConnectionError()) //nolint:staticcheck // deprecated and in use
+		opts := append(grpcbalancer.DialOptions(mesh), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithBlock()) //nolint:staticcheck // deprecated and in use
 		//lint:ignore SA1019 it is deprecated and in use
 		return grpc.DialContext(ctx, "fairlead:///users", opts...) //nolint:staticcheck // deprecated and in use
 	}
-	if conn, err := connect(200 * time.Millisecond); err == nil || !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+	if conn, err := connect(200 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with no such service: %v, %v", conn, err)
 	}
 	set := make(chan error, 1)
