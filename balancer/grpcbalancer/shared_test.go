@@ -2,6 +2,7 @@ package grpcbalancer_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log"
 	"net"
@@ -275,16 +276,16 @@ func TestOneRetryBudget(t *testing.T) {
 	byHTTP := func(d *dual) int64 { return d.requests.Load() }
 	byGRPC := func(d *dual) int64 { return d.calls.Load() }
 	left := func(mesh *fairlead.Mesh) float64 { return mesh.Status().Services[0].RetryBudget }
-	mustFail := func(t *testing.T, conn *grpc.ClientConn) {
+	mustFail := func(t *testing.T, conn *grpc.ClientConn, refused bool) {
 		t.Helper()
-		if err := check(t.Context(), conn); status.Code(err) != codes.Unavailable {
-			t.Errorf("%v", err)
+		if err := check(t.Context(), conn); status.Code(err) != codes.Unavailable || errors.Is(err, retry.ErrBudget) != refused {
+			t.Errorf("%v, want one that names the budget: %t", err, refused)
 		}
 	}
 
 	t.Run("spent by HTTP", func(t *testing.T) {
 		duals, mesh, conn := setup(t)
-		attempts(t, duals, byGRPC, func() { mustFail(t, conn) }, 2)
+		attempts(t, duals, byGRPC, func() { mustFail(t, conn, false) }, 2)
 		for range burst - 1 {
 			attempts(t, duals, byHTTP, func() { get(t, mesh) }, 2)
 		}
@@ -292,14 +293,14 @@ func TestOneRetryBudget(t *testing.T) {
 			t.Errorf("%v retries left, want none", n)
 		}
 		for range 5 {
-			attempts(t, duals, byGRPC, func() { mustFail(t, conn) }, 1)
+			attempts(t, duals, byGRPC, func() { mustFail(t, conn, true) }, 1)
 		}
 	})
 	t.Run("spent by gRPC", func(t *testing.T) {
 		duals, mesh, conn := setup(t)
 		attempts(t, duals, byHTTP, func() { get(t, mesh) }, 2)
 		for range burst - 1 {
-			attempts(t, duals, byGRPC, func() { mustFail(t, conn) }, 2)
+			attempts(t, duals, byGRPC, func() { mustFail(t, conn, false) }, 2)
 		}
 		if n := left(mesh); n != 0 {
 			t.Errorf("%v retries left, want none", n)

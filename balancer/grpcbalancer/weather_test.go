@@ -175,16 +175,16 @@ func TestConnectionsOfLimitedAge(t *testing.T) {
 	for _, servers := range []int{1, 3} {
 		t.Run(fmt.Sprint(servers), func(t *testing.T) {
 			const age = 200 * time.Millisecond
-			var conns atomic.Int64
+			var conns connections
 			var addrs []string
 			for range servers {
-				b := newBackend(t, grpc.StatsHandler(&connections{begun: &conns}),
+				b := newBackend(t, grpc.StatsHandler(&conns),
 					grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: age, MaxConnectionAgeGrace: patience}))
 				addrs = append(addrs, b.addr)
 			}
 			mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...)}, fairlead.WithoutRetry())
 			load := keepChecking(t, dial(t, mesh, "fairlead:///users"), 8)
-			eventually(t, "each server has ended ten connections", func() bool { return conns.Load() > 10*int64(servers) })
+			eventually(t, "each server has ended ten connections", func() bool { return conns.begun.Load() > 10*int64(servers) })
 			load.mustEnd()
 			for _, addr := range addrs {
 				if e := endpoint(t, mesh, addr); e.Breaker != "closed" || e.InFlight != 0 {
@@ -195,14 +195,19 @@ func TestConnectionsOfLimitedAge(t *testing.T) {
 	}
 }
 
-// connections counts those of a server.
-type connections struct{ begun *atomic.Int64 }
+// connections counts those of servers.
+type connections struct{ begun, ended atomic.Int64 }
 
 func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
-	if _, ok := s.(*stats.ConnBegin); ok {
+	switch s.(type) {
+	case *stats.ConnBegin:
 		c.begun.Add(1)
+	case *stats.ConnEnd:
+		c.ended.Add(1)
 	}
 }
+
+func (c *connections) open() int64 { return c.begun.Load() - c.ended.Load() }
 
 func (*connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 func (*connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
@@ -322,6 +327,34 @@ func TestEndpointIsReplaced(t *testing.T) {
 		follow("the first address is called", backends[1], backends[2])
 	}
 	load.mustEnd()
+}
+
+// TestConnectionsEndWithMembership has a stream on an endpoint that leaves: its
+// connection stays until the stream ends, and that of an endpoint without one goes.
+func TestConnectionsEndWithMembership(t *testing.T) {
+	var busy, idle connections
+	streaming, unused := newBackend(t, grpc.StatsHandler(&busy)), newBackend(t, grpc.StatsHandler(&idle))
+	steady := newBackend(t)
+	registry, set := newRegistry(t, discovery.Addrs(streaming.addr, unused.addr, steady.addr)...)
+	mesh := newMesh(t, registry, fairlead.WithBalancer(balancer.RoundRobin()))
+	conn := dial(t, mesh, "fairlead:///users")
+	callUntil(t, conn, "all are called", allCalled([]*backend{streaming, unused, steady}))
+	stream, cancel := watch(t, conn, streaming, mesh)
+	defer cancel()
+	set(discovery.Addrs(steady.addr)...)
+	eventually(t, "the unused connection ends", func() bool { return idle.open() == 0 })
+	mustCheck(t, conn, 30)
+	if n := busy.open(); n != 1 {
+		t.Errorf("%d connections to the endpoint that has a stream, want 1", n)
+	}
+	cancel()
+	if _, err := stream.Recv(); status.Code(err) != codes.Canceled {
+		t.Errorf("the stream ended with %v, want its own cancel", err)
+	}
+	eventually(t, "the last connection ends", func() bool { return busy.open() == 0 })
+	set(discovery.Addrs(streaming.addr, steady.addr)...)
+	before := streaming.calls.Load()
+	callUntil(t, conn, "it is called when it is back", func() bool { return streaming.calls.Load() > before })
 }
 
 // word is what a resolver says.
