@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/attributes"
@@ -103,7 +104,7 @@ type policyBuilder struct{}
 func (policyBuilder) Name() string { return scheme }
 
 func (policyBuilder) Build(cc lb.ClientConn, opts lb.BuildOptions) lb.Balancer {
-	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), closed: make(chan struct{})}
+	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), closed: make(chan struct{}), leaving: make(map[*link]*balancer.Node)}
 	p.links.Store(&links{})
 	p.attempts.New = func() any {
 		a := &attempt{policy: p}
@@ -127,8 +128,9 @@ type policy struct {
 	woken    chan struct{} // holds an element when there may be news
 	closed   chan struct{}
 
-	nodes []*balancer.Node      // that have links; the goroutine's own
-	links atomic.Pointer[links] // replaced by the goroutine, never changed
+	nodes   []*balancer.Node         // that have links; the goroutine's own
+	links   atomic.Pointer[links]    // replaced by the goroutine, never changed
+	leaving map[*link]*balancer.Node // whose nodes left, until nothing is in flight there; the goroutine's own
 }
 
 // links are those of a policy, by their nodes.
@@ -166,6 +168,9 @@ func (p *policy) Close() {
 	p.view.Close()
 	p.running.Wait()
 	p.follow(nil)
+	for l := range p.leaving {
+		l.close()
+	}
 }
 
 func (p *policy) wake() {
@@ -177,6 +182,7 @@ func (p *policy) wake() {
 
 func (p *policy) run() {
 	ended := p.service.Ended()
+	var look <-chan time.Time // for links to let go
 	for {
 		select {
 		case <-p.closed:
@@ -186,6 +192,12 @@ func (p *policy) run() {
 		case <-ended:
 			ended = nil
 			p.update() // for the calls that wait
+		case <-look:
+			look = nil
+			p.letGo()
+		}
+		if look == nil && len(p.leaving) > 0 {
+			look = time.After(letGoAfter)
 		}
 	}
 }
@@ -236,7 +248,22 @@ func (p *policy) follow(nodes []*balancer.Node) {
 	p.links.Store(&now)
 	for n, l := range before {
 		if now[n] == nil {
+			p.leaving[l] = n
+		}
+	}
+}
+
+// letGoAfter is the pause between two looks at links to nodes that left.
+const letGoAfter = 100 * time.Millisecond
+
+// letGo ends links to nodes that left, once nothing is in flight there. gRPC could
+// end them gracefully at once, but a call that was picked just before would wait,
+// to be begun, for the end of all streams of that connection.
+func (p *policy) letGo() {
+	for l, n := range p.leaving {
+		if n.InFlight() == 0 || l.state.Load().ConnectivityState != connectivity.Ready {
 			l.close()
+			delete(p.leaving, l)
 		}
 	}
 }
