@@ -649,6 +649,7 @@ func TestDeprecatedDialThatBlocks(t *testing.T) {
 	connect := func(within time.Duration) (*grpc.ClientConn, error) {
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
+		//lint:ignore SA1019 it is deprecated and in use
 		opts := append(grpcbalancer.DialOptions(mesh), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithBlock()) //nolint:staticcheck // deprecated and in use
 		//lint:ignore SA1019 it is deprecated and in use
 		return grpc.DialContext(ctx, "fairlead:///users", opts...) //nolint:staticcheck // deprecated and in use
