@@ -42,13 +42,21 @@ type backend struct {
 	health.UnimplementedHealthServer
 	addr      string
 	calls     atomic.Int64
-	code      atomic.Uint32          // what calls are answered
-	held      atomic.Bool            // calls wait until their context ends
-	waiting   atomic.Int64           // calls that do
-	authority atomic.Pointer[string] // of the last call
+	code      atomic.Uint32                                 // what calls are answered
+	held      atomic.Bool                                   // calls wait until their context ends
+	waiting   atomic.Int64                                  // calls that do
+	authority atomic.Pointer[string]                        // of the last call
+	unary     atomic.Pointer[func(context.Context) error]   // instead of the code, where set
+	stream    atomic.Pointer[func(grpc.ServerStream) error] // what streams are, where set
 	stop      func()
 	leave     func() // GracefulStop
 }
+
+// does says how the backend answers unary calls from now on.
+func (b *backend) does(f func(context.Context) error) { b.unary.Store(&f) }
+
+// streams says how the backend serves streams from now on, of any method.
+func (b *backend) streams(f func(grpc.ServerStream) error) { b.stream.Store(&f) }
 
 func newBackend(t testing.TB, opts ...grpc.ServerOption) *backend {
 	t.Helper()
@@ -74,7 +82,7 @@ func (b *backend) start(t testing.TB, opts ...grpc.ServerOption) {
 		t.Fatal(err)
 	}
 	b.addr = l.Addr().String()
-	server := grpc.NewServer(opts...)
+	server := grpc.NewServer(append(opts, grpc.UnknownServiceHandler(b.other))...)
 	health.RegisterHealthServer(server, b)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
@@ -104,6 +112,9 @@ func (b *backend) Check(ctx context.Context, _ *health.HealthCheckRequest) (*hea
 		<-ctx.Done()
 		return nil, status.FromContextError(ctx.Err()).Err()
 	}
+	if f := b.unary.Load(); f != nil {
+		return &health.HealthCheckResponse{}, (*f)(ctx)
+	}
 	if code := codes.Code(b.code.Load()); code != codes.OK {
 		return nil, status.Error(code, "as the test wants it")
 	}
@@ -112,11 +123,32 @@ func (b *backend) Check(ctx context.Context, _ *health.HealthCheckRequest) (*hea
 
 func (b *backend) Watch(_ *health.HealthCheckRequest, stream grpc.ServerStreamingServer[health.HealthCheckResponse]) error {
 	b.calls.Add(1)
+	if f := b.stream.Load(); f != nil {
+		return (*f)(stream)
+	}
 	if err := stream.Send(&health.HealthCheckResponse{}); err != nil {
 		return err
 	}
 	<-stream.Context().Done()
 	return stream.Context().Err()
+}
+
+// other serves methods of other services: as unary ones, answered like Check,
+// unless the test says what streams are.
+func (b *backend) other(_ any, stream grpc.ServerStream) error {
+	if f := b.stream.Load(); f != nil {
+		b.calls.Add(1)
+		return (*f)(stream)
+	}
+	var req health.HealthCheckRequest
+	if err := stream.RecvMsg(&req); err != nil {
+		return err
+	}
+	resp, err := b.Check(stream.Context(), &req)
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(resp)
 }
 
 // dual serves HTTP and gRPC on one port.
