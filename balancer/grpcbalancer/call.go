@@ -93,7 +93,7 @@ func (c *call) again(err error, replayable bool) (bool, error) {
 		return false, c.explain(err, next.Reason)
 	}
 	if cause := c.core.Pause(next.Wait); cause != nil {
-		return false, c.interrupted(err, cause)
+		return false, c.interrupted(cause)
 	}
 	return true, nil
 }
@@ -106,9 +106,18 @@ func (c *call) decide(err error, replayable bool) retry.Decision {
 	}
 	next := c.core.Next(c.outcome, replayable, c.view)
 	if next.Again {
-		c.lastErr = err
+		c.lastErr = c.attemptError(err)
 	}
 	return next
+}
+
+// attemptError is what a caller is told of an attempt that ended with err: where
+// our time limit did that, gRPC saw a cancel. It is called with mu held.
+func (c *call) attemptError(err error) error {
+	if c.sent && cutOff(err) && c.late.Load() {
+		return c.failure(codes.DeadlineExceeded, fairlead.ErrAttemptTimeout)
+	}
+	return err
 }
 
 // explain makes the caller's error of what the last invocation ended with. What
@@ -129,9 +138,8 @@ func (c *call) explain(err error, why retry.Reason) error {
 		return unavailable(c.refusal)
 	case !c.sent && c.core.Trouble() != nil:
 		return &callError{explain(c.core.Service(), c.core.Trouble()), status.Convert(err)}
-	case c.sent && cutOff(err) && c.late.Load():
-		err = c.failure(codes.DeadlineExceeded, fairlead.ErrAttemptTimeout)
 	}
+	err = c.attemptError(err)
 	if why == retry.ReasonBudget {
 		err = &callError{fmt.Errorf("%w (%w)", err, retry.ErrBudget), status.Convert(err)}
 	}
@@ -139,14 +147,14 @@ func (c *call) explain(err error, why retry.Reason) error {
 }
 
 // interrupted is explain for a call that ended while it waited to be sent again.
-func (c *call) interrupted(err, cause error) error {
+func (c *call) interrupted(cause error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case c.core.TimedOut():
-		c.mu.Lock()
-		defer c.mu.Unlock()
 		return c.timeout()
 	case errors.Is(cause, fairlead.ErrClosed):
-		return err
+		return c.lastErr
 	}
 	return status.FromContextError(c.Err()).Err()
 }
