@@ -101,7 +101,7 @@ func (c *call) again(err error, replayable bool) (bool, error) {
 func (c *call) decide(err error, replayable bool) retry.Decision {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.sent {
+	if !c.sent || c.over {
 		return retry.Decision{Reason: retry.ReasonFinal}
 	}
 	next := c.core.Next(c.outcome, replayable, c.view)

@@ -104,7 +104,8 @@ type policyBuilder struct{}
 func (policyBuilder) Name() string { return scheme }
 
 func (policyBuilder) Build(cc lb.ClientConn, opts lb.BuildOptions) lb.Balancer {
-	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), closed: make(chan struct{}), leaving: make(map[*link]*balancer.Node)}
+	p := &policy{cc: cc, opts: opts, woken: make(chan struct{}, 1), leaving: make(map[*link]*balancer.Node)}
+	p.open, p.close = context.WithCancel(context.Background())
 	p.links.Store(&links{})
 	p.attempts.New = func() any {
 		a := &attempt{policy: p}
@@ -125,8 +126,9 @@ type policy struct {
 	unfollow func()
 	attempts sync.Pool
 	running  sync.WaitGroup
-	woken    chan struct{} // holds an element when there may be news
-	closed   chan struct{}
+	woken    chan struct{}   // holds an element when there may be news
+	open     context.Context // until the ClientConn is closed, or goes idle
+	close    context.CancelFunc
 
 	nodes   []*balancer.Node         // that have links; the goroutine's own
 	links   atomic.Pointer[links]    // replaced by the goroutine, never changed
@@ -160,7 +162,7 @@ func (p *policy) UpdateSubConnState(lb.SubConn, lb.SubConnState) {}
 func (p *policy) ExitIdle()                                      {} // links never stay idle
 
 func (p *policy) Close() {
-	close(p.closed)
+	p.close()
 	if p.service == nil {
 		return
 	}
@@ -185,7 +187,7 @@ func (p *policy) run() {
 	var look <-chan time.Time // for links to let go
 	for {
 		select {
-		case <-p.closed:
+		case <-p.open.Done():
 			return
 		case <-p.woken:
 			p.update()
@@ -392,6 +394,7 @@ func (p *picker) Pick(pick lb.PickInfo) (lb.PickResult, error) {
 	if c == nil {
 		return lb.PickResult{SubConn: sub, Done: a.done}, nil
 	}
+	c.stream.policy = p.policy
 	a.begin(p.policy.view, pick.FullMethodName)
 	return lb.PickResult{SubConn: sub, Done: a.done, Metadata: a.md}, nil
 }
@@ -455,7 +458,7 @@ type attempt struct {
 // over is called once, when the attempt has ended or never was.
 func (a *attempt) over(info lb.DoneInfo) {
 	stream := a.call != nil && a.call.stream.is // somebody may still hold it
-	a.end(info.Err, info.Trailer, info.BytesSent, isClosed(a.policy.closed))
+	a.end(info.Err, info.Trailer, info.BytesSent, a.policy.open.Err() != nil)
 	if !stream {
 		a.recycle()
 	}

@@ -24,7 +24,8 @@ type streamState struct {
 	finished    bool        // gRPC's stream is over, by err
 	err         error       // nil for a good end
 	current     *try        // the attempt under way
-	unwatch     func() bool // ends the watch over one that waits to be opened again
+	policy      *policy     // of the last pick
+	unwatch     func()      // ends the watch over one that waits to be opened again
 }
 
 // opener opens gRPC's stream.
@@ -79,7 +80,7 @@ func (c *call) settle() {
 	err := s.err
 	waits := s.restartable && !s.answered && err != nil && c.sent && c.outcome.Resend != balancer.ResendNever
 	if waits && s.unwatch == nil {
-		s.unwatch = context.AfterFunc(c.Context, func() { c.end(status.FromContextError(c.Err()).Err()) })
+		c.watchLocked(err)
 	}
 	c.mu.Unlock()
 	if !waits {
@@ -147,8 +148,9 @@ type restartable struct {
 	now  atomic.Pointer[watched]
 
 	mu      sync.Mutex
-	request any  // nil before it was sent, and when it is no longer needed; guarded by mu
-	closed  bool // CloseSend was called; guarded by mu
+	request any   // nil before it was sent, and when it is no longer needed; guarded by mu
+	closed  bool  // CloseSend was called; guarded by mu
+	final   error // it is not opened again because of that; guarded by mu
 }
 
 func (s *restartable) Header() (metadata.MD, error) { return s.now.Load().Header() }
@@ -159,7 +161,12 @@ func (s *restartable) SendMsg(m any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.request = m
-	return s.now.Load().SendMsg(m)
+	err := s.now.Load().SendMsg(m)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.final = err // gRPC has ended the stream, and its caller need not come back
+		s.call.end(err)
+	}
+	return err
 }
 
 func (s *restartable) CloseSend() error {
@@ -201,26 +208,35 @@ func (s *restartable) forget() {
 func (s *restartable) restart(failed *watched, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.now.Load() != failed {
+	switch {
+	case s.final != nil:
+		return s.final
+	case s.now.Load() != failed:
 		return nil // somebody else did
 	}
-	again, err := s.call.again(err, true)
-	if !again {
-		s.call.end(err)
-		return err
-	}
-	s.call.reopen()
-	stream, err := s.call.openStream(s.open)
-	if err == nil {
-		err = s.resend(stream)
-	}
+	stream, err := s.openAgain(err)
 	if err != nil {
+		s.final = err
 		s.call.end(err)
 		return err
 	}
 	s.now.Store(&watched{ClientStream: stream, call: s.call})
 	s.call.handOut()
 	return nil
+}
+
+// openAgain is called with mu held.
+func (s *restartable) openAgain(err error) (grpc.ClientStream, error) {
+	again, err := s.call.again(err, true)
+	if !again {
+		return nil, err
+	}
+	s.call.reopen()
+	stream, err := s.call.openStream(s.open)
+	if err != nil {
+		return nil, err
+	}
+	return stream, s.resend(stream)
 }
 
 // resend sends what was sent on the stream before. It is called with mu held.
@@ -242,6 +258,17 @@ func (c *call) reopen() {
 	defer c.mu.Unlock()
 	c.unwatchLocked()
 	c.stream.opened = false
+}
+
+// watchLocked ends a call that waits for its caller, who may have gone away or
+// have closed the ClientConn. err is what its stream ended with.
+func (c *call) watchLocked(err error) {
+	gone := context.AfterFunc(c.Context, func() { c.end(status.FromContextError(c.Err()).Err()) })
+	closed := context.AfterFunc(c.stream.policy.open, func() { c.end(err) })
+	c.stream.unwatch = func() {
+		gone()
+		closed()
+	}
 }
 
 func (c *call) unwatchLocked() {
