@@ -41,7 +41,7 @@ func TestCallTimeout(t *testing.T) {
 }
 
 func TestTimeoutsAreTheEndpointsFailures(t *testing.T) {
-	const limit = 500 * time.Millisecond
+	const limit = 50 * time.Millisecond
 	for name, opt := range map[string]fairlead.Option{
 		"of the call":    fairlead.WithTimeout(limit),
 		"of the attempt": fairlead.WithRetry(retry.Config{AttemptTimeout: limit}),
