@@ -405,7 +405,7 @@ func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 	for {
 		lease, err := p.policy.view.Pick(info)
 		if err != nil {
-			return nil, p.policy.refusal(err)
+			return nil, p.policy.refusal(err, info)
 		}
 		n := lease.Node()
 		if l := p.policy.link(n); l != nil {
@@ -427,8 +427,12 @@ func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 // picker; else why. That is no status, so that calls which wait for a connection
 // go on waiting; for the others gRPC makes it Unavailable. Only where the Mesh is
 // closed is there nothing to wait for.
-func (p *policy) refusal(err error) error {
-	t := p.tally(p.service.Balancer().Nodes())
+func (p *policy) refusal(err error, info *balancer.Info) error {
+	nodes := p.service.Balancer().Nodes()
+	if info.Endpoint != "" {
+		nodes = slices.DeleteFunc(nodes, func(n *balancer.Node) bool { return n.ID() != info.Endpoint })
+	}
+	t := p.tally(nodes)
 	switch {
 	case isClosed(p.service.Ended()):
 		return closed(p.service.Name())

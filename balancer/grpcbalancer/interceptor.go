@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/tracing"
@@ -29,7 +31,7 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 		return err
 	}
 	if c == nil {
-		return invoke(withoutCall(ctx), method, req, reply, cc, opts...)
+		return i.explain(cc, invoke(withoutCall(ctx), method, req, reply, cc, opts...))
 	}
 	whole := false
 	defer func() {
@@ -61,7 +63,8 @@ func (i *interceptors) open(ctx context.Context, desc *grpc.StreamDesc, cc *grpc
 		return nil, err
 	}
 	if c == nil {
-		return streamer(withoutCall(ctx), desc, cc, method, opts...)
+		stream, err := streamer(withoutCall(ctx), desc, cc, method, opts...)
+		return stream, i.explain(cc, err)
 	}
 	defer c.abandonUnlessOpened()
 	opts, c.finish = finishers(opts)
@@ -104,6 +107,21 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 		c.Context = withoutFields(c.Context, c.core.Telemetry())
 	}
 	return c, nil
+}
+
+// explain gives the error of what was no call, for want of its service, the chain
+// that it lost on its way through gRPC.
+func (i *interceptors) explain(cc *grpc.ClientConn, err error) error {
+	name := i.targets.get(cc.Target(), serviceOf)
+	if name == "" || i.mesh == nil || status.Code(err) != codes.Unavailable {
+		return err
+	}
+	service, why := i.mesh.Hold(name)
+	if why == nil {
+		service.Close() // it is to be had by now
+		return err
+	}
+	return &callError{explain(name, why), status.Convert(err)}
 }
 
 // serviceOf returns the name in a target of the form fairlead:///service, and
