@@ -47,9 +47,9 @@ func (t *try) begin(view *balancer.View, method string) {
 	ctx, span, limit := c.core.Attempt(&t.lease, view, method)
 	t.span = span
 	c.core.Telemetry().Inject(ctx, (*carrier)(t))
-	switch stop := c.stop; {
-	case stop != nil && limit > 0:
-		t.timer = time.AfterFunc(limit, func() { c.expire(stop) })
+	switch round := c.round; {
+	case c.stop != nil && limit > 0:
+		t.timer = time.AfterFunc(limit, func() { c.expire(round) })
 	case c.stream.is && t.lease.Probe():
 		t.timer = time.AfterFunc(silentProbe, func() { c.report(t, balancer.Outcome{}) })
 	}

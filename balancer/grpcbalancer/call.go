@@ -22,11 +22,12 @@ import (
 type call struct {
 	context.Context // never changed once the call has begun
 	core            fairlead.Call
-	stop            context.CancelCauseFunc // ends the attempts of this invocation; nil: cannot
+	stop            context.CancelCauseFunc // ends the attempts of this invocation; nil: cannot; written under mu, by the call's goroutine
 	finish          []func(error)           // the caller's, to be called at the end
 	late            atomic.Bool             // the attempt's time limit ran out
 
 	mu      sync.Mutex
+	round   int32            // how many invocations there were; guarded by mu
 	sent    bool             // this invocation came as far as an attempt; guarded by mu
 	over    bool             // the call has ended; guarded by mu
 	view    *balancer.View   // of the last pick; guarded by mu
@@ -59,9 +60,10 @@ func callOf(ctx context.Context) *call {
 // says that it can be ended before its time.
 func (c *call) prepare(stoppable bool) context.Context {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.sent, c.refusal = false, nil
 	c.stream.finished, c.stream.err = false, nil
-	c.mu.Unlock()
+	c.round++
 	c.late.Store(false)
 	if !c.core.Prepare(stoppable) {
 		return c
@@ -73,16 +75,23 @@ func (c *call) prepare(stoppable bool) context.Context {
 
 // finishInvocation lets go of what prepare made.
 func (c *call) finishInvocation() {
-	if c.stop != nil {
-		c.stop(nil)
+	if stop := c.stop; stop != nil {
+		c.mu.Lock()
 		c.stop = nil
+		c.mu.Unlock()
+		stop(nil)
 	}
 }
 
-// expire is called when an attempt's time limit runs out.
-func (c *call) expire(stop context.CancelCauseFunc) {
+// expire is called when the time limit of an attempt of a round runs out.
+func (c *call) expire(round int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stop == nil || c.round != round {
+		return // the attempt ended a moment before
+	}
 	c.late.Store(true)
-	stop(fairlead.ErrAttemptTimeout)
+	c.stop(fairlead.ErrAttemptTimeout)
 }
 
 // again decides whether another invocation follows the one that ended with err,
