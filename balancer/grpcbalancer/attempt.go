@@ -153,3 +153,17 @@ func (c *carrier) Keys() []string {
 	}
 	return keys
 }
+
+// willInject reports whether attempts will have a trace context or the like in their
+// metadata, though they have no spans: the caller's own.
+func (c *call) willInject() bool {
+	c.core.Telemetry().Inject(c.Context, (*dryRun)(c))
+	return c.injects
+}
+
+// dryRun learns whether anything would be written into a carrier.
+type dryRun call
+
+func (d *dryRun) Get(string) string  { return "" }
+func (d *dryRun) Set(string, string) { d.injects = true }
+func (d *dryRun) Keys() []string     { return nil }

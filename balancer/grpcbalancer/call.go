@@ -30,6 +30,7 @@ type call struct {
 	round   int32            // how many invocations there were; guarded by mu
 	sent    bool             // this invocation came as far as an attempt; guarded by mu
 	over    bool             // the call has ended; guarded by mu
+	injects bool             // see willInject, before which nobody else has the call
 	view    *balancer.View   // of the last pick; guarded by mu
 	refusal error            // why its last pick found no node; guarded by mu
 	outcome balancer.Outcome // of the last attempt; guarded by mu

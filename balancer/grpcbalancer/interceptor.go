@@ -103,7 +103,7 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 	c.Context = c.core.Context()
 	c.stream.is, c.stream.restartable = stream, restartable
 	c.core.Info().Context = c
-	if c.core.Traced() {
+	if c.core.Traced() || c.willInject() {
 		c.Context = withoutFields(c.Context, c.core.Telemetry())
 	}
 	return c, nil

@@ -18,14 +18,14 @@ import (
 // by the call's mu.
 type streamState struct {
 	is          bool
-	restartable bool        // it may be opened again until its first response
-	opened      bool        // the caller has it
-	answered    bool        // there was a response
-	finished    bool        // gRPC's stream is over, by err
-	err         error       // nil for a good end
-	current     *try        // the attempt under way
-	policy      *policy     // of the last pick
-	unwatch     func()      // ends the watch over one that waits to be opened again
+	restartable bool    // it may be opened again until its first response
+	opened      bool    // the caller has it
+	answered    bool    // there was a response
+	finished    bool    // gRPC's stream is over, by err
+	err         error   // nil for a good end
+	current     *try    // the attempt under way
+	policy      *policy // of the last pick
+	unwatch     func()  // ends the watch over one that waits to be opened again
 }
 
 // opener opens gRPC's stream.

@@ -170,7 +170,9 @@ func TestCallerGoneDuringThePause(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- check(ctx, f.conn) }()
-	eventually(t, "the first attempt is over", func() bool { return f.endpoint(t, b).State == balancer.Cooling || f.endpoint(t, b).Picks > 0 && b.calls.Load() == 1 })
+	eventually(t, "the first attempt is over", func() bool {
+		return f.endpoint(t, b).State == balancer.Cooling || f.endpoint(t, b).Picks > 0 && b.calls.Load() == 1
+	})
 	cancel()
 	if err := <-ended; status.Code(err) != codes.Canceled {
 		t.Errorf("%v, want the caller's cancel", err)
