@@ -223,9 +223,10 @@ func TestWhatIsSentAgain(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := newFleet(t, 3, tt.opts...)
+			// A hash would send a call to the same endpoint again and again.
+			f := newFleet(t, 3, append(tt.opts, fairlead.WithBalancer(balancer.IPHash()))...)
 			f.answer(tt.code)
-			err := invoke(tt.ctx(t.Context()), f.conn, tt.method)
+			err := invoke(balancer.WithHashKey(tt.ctx(t.Context()), "key"), f.conn, tt.method)
 			if s, ok := status.FromError(err); !ok || s.Code() != tt.code || s.Message() != "as the test wants it" {
 				t.Errorf("the caller is told %v, want the server's own word", err)
 			}
