@@ -53,7 +53,7 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	// Each is checked as a unary call and as both kinds of stream.
-	everyWay := func(t *testing.T, conn *grpc.ClientConn, ctx context.Context, causes ...error) {
+	everyWay := func(ctx context.Context, t *testing.T, conn *grpc.ClientConn, causes ...error) {
 		t.Helper()
 		wants(t, check(ctx, conn), 0, causes...)
 		_, err := health.NewHealthClient(conn).Watch(ctx, &health.HealthCheckRequest{})
@@ -67,14 +67,14 @@ func TestErrors(t *testing.T) {
 		if err := registry.Set("users"); err != nil {
 			t.Fatal(err)
 		}
-		everyWay(t, dial(t, newMesh(t, registry), "fairlead:///users"), t.Context(), balancer.ErrNoEndpoints)
+		everyWay(t.Context(), t, dial(t, newMesh(t, registry), "fairlead:///users"), balancer.ErrNoEndpoints)
 	})
 	t.Run("not the one that the call wants", func(t *testing.T) {
 		f := newFleet(t, 1)
 		ctx := fairlead.WithOverride(t.Context(), fairlead.Override{Endpoint: "another"})
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		everyWay(t, f.conn, ctx, balancer.ErrNoEndpoints)
+		everyWay(ctx, t, f.conn, balancer.ErrNoEndpoints)
 	})
 	t.Run("all rejected", func(t *testing.T) {
 		f := newFleet(t, 2, forGood)
@@ -82,17 +82,17 @@ func TestErrors(t *testing.T) {
 		callUntil(t, f.conn, "all breakers open", func() bool {
 			return f.endpoint(t, f.backends[0]).Breaker == "open" && f.endpoint(t, f.backends[1]).Breaker == "open"
 		})
-		everyWay(t, f.conn, t.Context(), balancer.ErrAllRejected, breaker.ErrOpen)
+		everyWay(t.Context(), t, f.conn, balancer.ErrAllRejected, breaker.ErrOpen)
 	})
 	t.Run("unknown service", func(t *testing.T) {
 		conn := dial(t, newMesh(t, discovery.NewRegistry()), "fairlead:///users")
-		everyWay(t, conn, t.Context(), fairlead.ErrUnknownService)
-		everyWay(t, conn, t.Context(), fairlead.ErrUnknownService)
+		everyWay(t.Context(), t, conn, fairlead.ErrUnknownService)
+		everyWay(t.Context(), t, conn, fairlead.ErrUnknownService)
 	})
 	t.Run("unresolved", func(t *testing.T) {
 		errNo := errors.New("no answer")
 		conn := dial(t, newMesh(t, stubborn{errNo}), "fairlead:///users")
-		everyWay(t, conn, t.Context(), fairlead.ErrUnresolved, errNo)
+		everyWay(t.Context(), t, conn, fairlead.ErrUnresolved, errNo)
 	})
 	t.Run("closed", func(t *testing.T) {
 		f := newFleet(t, 1)
@@ -100,7 +100,7 @@ func TestErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, conn := range []*grpc.ClientConn{f.conn, dial(t, f.mesh, "fairlead:///users")} {
-			everyWay(t, conn, t.Context(), fairlead.ErrClosed)
+			everyWay(t.Context(), t, conn, fairlead.ErrClosed)
 		}
 	})
 }
@@ -380,7 +380,7 @@ func TestCallInTheCourseOfAnother(t *testing.T) {
 	users := newFleet(t, 1)
 	conn := dial(t, users.mesh, "fairlead:///users", grpc.WithChainUnaryInterceptor(
 		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-			// Another Mesh's, the same Mesh's, and one that is no Mesh's.
+			// Another Mesh's, and the same's.
 			for _, other := range []*grpc.ClientConn{orders.conn, users.conn} {
 				if err := check(ctx, other); err != nil {
 					return err

@@ -42,9 +42,9 @@ func echo(stream grpc.ServerStream) error {
 }
 
 // open opens a stream of responses.
-func open(ctx context.Context, t *testing.T, f *fleet, service string) health.Health_WatchClient {
+func open(ctx context.Context, t *testing.T, f *fleet) health.Health_WatchClient {
 	t.Helper()
-	stream, err := health.NewHealthClient(f.conn).Watch(ctx, &health.HealthCheckRequest{Service: service})
+	stream, err := health.NewHealthClient(f.conn).Watch(ctx, &health.HealthCheckRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestStreamOfResponsesIsOpenedAgain(t *testing.T) {
 		stream.SetTrailer(metadata.Pairs("end", "good"))
 		return nil
 	})
-	stream := open(metadata.AppendToOutgoingContext(t.Context(), "of-the-caller", "x"), t, f, "")
+	stream := open(metadata.AppendToOutgoingContext(t.Context(), "of-the-caller", "x"), t, f)
 	for range 3 {
 		if m, err := stream.Recv(); err != nil || m.GetStatus() != health.HealthCheckResponse_SERVING {
 			t.Fatalf("%v, %v", m, err)
@@ -215,7 +215,7 @@ func TestVerdictAtTheFirstResponse(t *testing.T) {
 	eventually(t, "it waits for a probe", func() bool { return f.endpoint(t, b).State == balancer.HalfOpen })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stream := open(ctx, t, f, "")
+	stream := open(ctx, t, f)
 	if _, err := stream.Recv(); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +261,7 @@ func TestHeaderFirst(t *testing.T) {
 		}
 		return stream.SendMsg(&health.HealthCheckResponse{})
 	})
-	stream := open(t.Context(), t, f, "")
+	stream := open(t.Context(), t, f)
 	_, err := stream.Header()
 	if err != nil {
 		t.Errorf("Header: %v", err)
@@ -294,7 +294,7 @@ func TestStreamThatBreaksOff(t *testing.T) {
 		}
 	})
 	eventually(t, "its breaker opens", func() bool {
-		stream := open(t.Context(), t, f, "")
+		stream := open(t.Context(), t, f)
 		_, err := stream.Recv()
 		for err == nil {
 			_, err = stream.Recv()
@@ -326,7 +326,7 @@ func TestCallerGoneFromItsStream(t *testing.T) {
 			})
 			for range 10 {
 				ctx, cancel := context.WithCancelCause(t.Context())
-				stream := open(ctx, t, f, "")
+				stream := open(ctx, t, f)
 				for range messages {
 					if _, err := stream.Recv(); err != nil {
 						t.Fatal(err)
@@ -358,7 +358,7 @@ func TestStreamThatWaitsToBeOpenedAgain(t *testing.T) {
 		f.each(func(b *backend) { b.streams(failsAtOnce) })
 		ctx, cancel := context.WithCancel(t.Context())
 		t.Cleanup(cancel)
-		stream := open(ctx, t, f, "")
+		stream := open(ctx, t, f)
 		if md, err := stream.Header(); md != nil || err != nil { // its end is known from here on
 			t.Fatalf("%v, %v", md, err)
 		}
@@ -399,7 +399,7 @@ func TestClientConnClosedUnderStreams(t *testing.T) {
 	})
 	var streams []grpc.ClientStream
 	for range 10 {
-		streams = append(streams, open(t.Context(), t, f, ""), openBoth(t.Context(), t, f))
+		streams = append(streams, open(t.Context(), t, f), openBoth(t.Context(), t, f))
 	}
 	eventually(t, "all are served", func() bool { return b.waiting.Load() == 20 })
 	if n := f.inFlight(); n != 40 {

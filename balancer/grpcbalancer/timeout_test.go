@@ -217,8 +217,7 @@ func TestTimeoutsOfOneService(t *testing.T) {
 
 func TestStreamsHaveNoTimeout(t *testing.T) {
 	const limit = 50 * time.Millisecond
-	f := newFleet(t, 1, fairlead.WithTimeout(time.Second))
-	b := f.backends[0]
+	b := newBackend(t)
 	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(b.addr)}, fairlead.WithTimeout(limit), fairlead.WithRetry(retry.Config{AttemptTimeout: limit}))
 	conn := dial(t, mesh, "fairlead:///users")
 	b.streams(func(stream grpc.ServerStream) error {
