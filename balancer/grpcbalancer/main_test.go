@@ -82,7 +82,7 @@ func (b *backend) start(t testing.TB, opts ...grpc.ServerOption) {
 		t.Fatal(err)
 	}
 	b.addr = l.Addr().String()
-	server := grpc.NewServer(append(opts, grpc.UnknownServiceHandler(b.other))...)
+	server := grpc.NewServer(append([]grpc.ServerOption{grpc.UnknownServiceHandler(b.other)}, opts...)...)
 	health.RegisterHealthServer(server, b)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
