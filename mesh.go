@@ -238,7 +238,8 @@ func (m *Mesh) idle() {
 // Close ends the Mesh now: calls in flight fail with [ErrClosed], connections
 // are closed, watches end. What is sent through transports of the user's own
 // ([WithEndpointTransport], [WithFallbackTransport], a DialTLSContext) ends when
-// they end it; an endpoint's that is an io.Closer is closed. Close returns when all goroutines of the Mesh have
+// they end it; an endpoint's that is an io.Closer is closed. Calls of gRPC end with
+// their ClientConns. Close returns when all goroutines of the Mesh have
 // ended, which takes as long as the resolver takes to give up its watches. To
 // close twice is no error.
 func (m *Mesh) Close() error {

@@ -28,7 +28,7 @@ type RetryOverride uint8
 const (
 	RetryAsConfigured RetryOverride = iota // by method, header and configuration
 	RetryAllowed                           // the caller says it is safe
-	RetryForbidden                         // never, not even if no endpoint acted on it
+	RetryForbidden                         // never by us, not even if no endpoint acted on it
 )
 
 type overrideKey struct{}

@@ -110,7 +110,9 @@ func (s *service) acquire() bool {
 func (s *service) retire() bool { return s.refs.CompareAndSwap(0, retired) }
 
 func (s *service) release() {
-	s.lastUsed.Store(s.mesh.sinceStart())
+	if s.holds.Load() == 0 { // else it is in use in any case, and who lets go comes here
+		s.lastUsed.Store(s.mesh.sinceStart())
+	}
 	if s.refs.Add(-1) <= s.holds.Load() && s.mesh.closing.Load() {
 		s.mesh.idle()
 	}

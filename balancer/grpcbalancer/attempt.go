@@ -56,37 +56,45 @@ func (t *try) begin(view *balancer.View, method string) {
 	c.stream.current = t
 }
 
-// end is called once, when the attempt is over or never was. sent says whether
-// anything was, and err is nil where all went well.
-func (t *try) end(err error, trailer metadata.MD, sent, closing bool) {
+// ending is what is known of an attempt that is over, or never was.
+type ending struct {
+	err      error // nil where all went well, or nothing was begun
+	trailer  metadata.MD
+	sent     bool // something was, to the endpoint
+	received bool // something was, from the endpoint
+	closing  bool // the ClientConn is
+}
+
+// end is called once.
+func (t *try) end(e ending) {
 	c := t.call
 	if c == nil {
-		t.lease.Report(t.outcome(err, trailer, sent, closing))
+		t.lease.Report(t.outcome(e))
 		t.lease.Release()
 		return
 	}
-	if c.endAttempt(t, err, trailer, sent, closing) {
+	if c.endAttempt(t, e) {
 		c.settle()
 	}
 }
 
 // endAttempt reports whether the attempt was the last of gRPC's stream.
-func (c *call) endAttempt(t *try, err error, trailer metadata.MD, sent, closing bool) (last bool) {
+func (c *call) endAttempt(t *try, e ending) (last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t.timer != nil {
 		t.timer.Stop()
 	}
-	o := t.outcome(err, trailer, sent, closing)
+	o := t.outcome(e)
 	if o.Resend != balancer.ResendNever {
 		c.core.Info().Avoid(t.lease.Node())
 	}
 	if t.lease.Probe() {
 		c.core.Probed(t.lease.Node(), o.Verdict != balancer.Neutral && !c.late.Load(), c.late.Load())
 	}
-	t.verdict(o, err, sent)
+	t.verdict(o, e)
 	c.outcome = o
-	c.sent = c.sent && (sent || err != nil)
+	c.sent = c.sent && (e.sent || e.err != nil)
 	t.lease.Report(o)
 	t.lease.Release()
 	t.span.End(nil)
@@ -94,36 +102,37 @@ func (c *call) endAttempt(t *try, err error, trailer metadata.MD, sent, closing 
 	return c.stream.finished
 }
 
-// outcome is neutral where nothing was sent, or where the end of the ClientConn
-// broke the attempt off.
-func (t *try) outcome(err error, trailer metadata.MD, sent, closing bool) balancer.Outcome {
+// outcome is neutral where nothing was sent, where the end of the ClientConn broke
+// the attempt off, and where the request was too large for the caller's own limit.
+func (t *try) outcome(e ending) balancer.Outcome {
+	code := status.Code(e.err)
 	switch {
-	case err != nil && closing:
+	case e.err != nil && e.closing:
 		return balancer.Outcome{}
-	case !sent && status.Code(err) == codes.Unavailable && !ended(t.ctx):
+	case !e.sent && code == codes.Unavailable && !ended(t.ctx):
 		return balancer.Outcome{Resend: balancer.ResendAlways}
-	case !sent:
+	case !e.sent || code == codes.ResourceExhausted && !e.received:
 		return balancer.Outcome{}
-	case err == nil:
+	case e.err == nil:
 		return balancer.Outcome{Verdict: balancer.Success}
-	case t.call != nil && cutOff(err) && t.call.late.Load():
+	case t.call != nil && cutOff(e.err) && t.call.late.Load():
 		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
-	case t.call != nil && cutOff(err) && t.call.core.TimedOut():
+	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut():
 		return balancer.Outcome{Verdict: balancer.Failure}
 	case ended(t.ctx):
 		return balancer.Outcome{}
 	}
-	return classify(status.Code(err), trailer)
+	return classify(code, e.trailer)
 }
 
 // verdict tells the attempt's span and the metrics.
-func (t *try) verdict(o balancer.Outcome, err error, sent bool) {
-	v := tracing.Verdict{StatusCode: int(status.Code(err)), Outcome: o, Err: err}
+func (t *try) verdict(o balancer.Outcome, e ending) {
+	v := tracing.Verdict{StatusCode: int(status.Code(e.err)), Outcome: o, Err: e.err}
 	switch {
-	case err == nil && !sent:
+	case e.err == nil && !e.sent:
 		t.call.core.Unsent()
 		v.Err = errNothingSent
-	case cutOff(err) && t.call.late.Load():
+	case cutOff(e.err) && t.call.late.Load():
 		v.StatusCode, v.Err = int(codes.DeadlineExceeded), fairlead.ErrAttemptTimeout
 	}
 	t.span.Verdict(v)

@@ -81,7 +81,8 @@
 //	every other code                          success: an answer, if not the one hoped for
 //
 // Neutral, since they tell nothing of the endpoint, are attempts of which nothing
-// was sent, and those that ended because the caller's context or the ClientConn did.
+// was sent, requests too large to be sent, and those that ended because the
+// caller's context or the ClientConn did.
 // The verdict on a stream comes with its first response, or its status where there
 // is none; one that breaks off with Unavailable after that is one more failure. In
 // flight it is until its end. As gRPC demands, read a stream to its end or cancel
@@ -103,7 +104,13 @@
 // be repeated, or, after ten seconds without one, from any call. The
 // ClientConn uses no proxy. gRPC's pings of quiet connections are off unless
 // grpc.WithKeepaliveParams asks for them, since servers refuse them by default:
-// a host that vanishes without a word is found by calls that fail.
+// a host that vanishes without a word is found by calls that fail. What gRPC does
+// not tell apart is taken for the more likely: a response beyond the caller's own
+// MaxCallRecvMsgSize for the endpoint's ResourceExhausted, a refused stream for
+// any other Unavailable.
+//
+// A [fairlead.Override] that names an endpoint is judged by that endpoint's
+// connection alone: its call waits for it, or fails, whatever the others do.
 //
 // [fairlead.Mesh.Shutdown] lets no new calls begin and waits for those in flight,
 // streams too. [fairlead.Mesh.Close] fails new calls and leaves those in flight to

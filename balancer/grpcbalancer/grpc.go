@@ -318,7 +318,8 @@ func (l *link) NewSubConn(addrs []resolver.Address, opts lb.NewSubConnOptions) (
 		defer l.calls.Unlock()
 		heard(s)
 	}
-	return l.ClientConn.NewSubConn(addrs, opts)
+	//lint:ignore SA1019 discouraged for policies of one's own; pick_first's call is passed on
+	return l.ClientConn.NewSubConn(addrs, opts) //nolint:staticcheck // discouraged for policies of one's own; pick_first's call is passed on
 }
 
 func (l *link) exitIdle() {
@@ -462,7 +463,9 @@ type attempt struct {
 // over is called once, when the attempt has ended or never was.
 func (a *attempt) over(info lb.DoneInfo) {
 	stream := a.call != nil && a.call.stream.is // somebody may still hold it
-	a.end(info.Err, info.Trailer, info.BytesSent, a.policy.open.Err() != nil)
+	a.end(ending{
+		err: info.Err, trailer: info.Trailer, sent: info.BytesSent, received: info.BytesReceived, closing: a.policy.open.Err() != nil,
+	})
 	if !stream {
 		a.recycle()
 	}

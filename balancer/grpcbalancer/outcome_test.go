@@ -107,12 +107,12 @@ func TestOutcomeWhenTheContextEnded(t *testing.T) {
 			a := try{ctx: ctx}
 			for _, code := range []codes.Code{codes.Canceled, codes.DeadlineExceeded, codes.Unavailable} {
 				for _, sent := range []bool{true, false} {
-					if got := a.outcome(status.Error(code, ""), nil, sent, false); got != (balancer.Outcome{}) {
+					if got := a.outcome(ending{err: status.Error(code, ""), sent: sent, received: sent}); got != (balancer.Outcome{}) {
 						t.Errorf("%v, sent %t: %+v, want neutral", code, sent, got)
 					}
 				}
 			}
-			if got := a.outcome(nil, nil, true, false); got.Verdict != balancer.Success {
+			if got := a.outcome(ending{sent: true, received: true}); got.Verdict != balancer.Success {
 				t.Errorf("an answer: %+v", got)
 			}
 		})
@@ -135,13 +135,14 @@ func (c lateContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 func TestOutcomeOfWhatWasNotSent(t *testing.T) {
 	a := try{ctx: t.Context()}
-	if got := a.outcome(status.Error(codes.Unavailable, ""), nil, false, false); got != (balancer.Outcome{Resend: balancer.ResendAlways}) {
+	if got := a.outcome(ending{err: status.Error(codes.Unavailable, "")}); got != (balancer.Outcome{Resend: balancer.ResendAlways}) {
 		t.Errorf("the connection was lost: %+v, want neutral and sent again", got)
 	}
 	for name, got := range map[string]balancer.Outcome{
-		"the connection was not ready": a.outcome(nil, nil, false, false),
-		"no credentials for the call":  a.outcome(status.Error(codes.Unauthenticated, ""), nil, false, false),
-		"the ClientConn was closed":    a.outcome(status.Error(codes.Unavailable, ""), nil, true, true),
+		"the connection was not ready": a.outcome(ending{}),
+		"no credentials for the call":  a.outcome(ending{err: status.Error(codes.Unauthenticated, "")}),
+		"the request is too large":     a.outcome(ending{err: status.Error(codes.ResourceExhausted, ""), sent: true}),
+		"the ClientConn was closed":    a.outcome(ending{err: status.Error(codes.Unavailable, ""), sent: true, closing: true}),
 	} {
 		if got != (balancer.Outcome{}) {
 			t.Errorf("%s: %+v, want neutral", name, got)

@@ -88,6 +88,13 @@ func (c *call) settle() {
 	}
 }
 
+// streamError returns what gRPC's stream ended with, nil where it has not, or well.
+func (c *call) streamError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stream.err
+}
+
 // report tells the verdict on an attempt that is still under way.
 func (c *call) report(t *try, o balancer.Outcome) {
 	c.mu.Lock()
@@ -153,9 +160,24 @@ type restartable struct {
 	final   error // it is not opened again because of that; guarded by mu
 }
 
-func (s *restartable) Header() (metadata.MD, error) { return s.now.Load().Header() }
-func (s *restartable) Trailer() metadata.MD         { return s.now.Load().Trailer() }
-func (s *restartable) Context() context.Context     { return s.now.Load().Context() }
+// Header returns the first response's, be it on another stream than the first.
+// Where there is none, RecvMsg says why.
+func (s *restartable) Header() (metadata.MD, error) {
+	for {
+		stream := s.now.Load()
+		md, err := stream.Header()
+		if md != nil || err != nil {
+			s.forget()
+			return md, err
+		}
+		if err := s.call.streamError(); err == nil || s.restart(stream, err) != nil {
+			return nil, nil
+		}
+	}
+}
+
+func (s *restartable) Trailer() metadata.MD     { return s.now.Load().Trailer() }
+func (s *restartable) Context() context.Context { return s.now.Load().Context() }
 
 func (s *restartable) SendMsg(m any) error {
 	s.mu.Lock()
@@ -197,6 +219,7 @@ func (s *restartable) RecvMsg(m any) error {
 	}
 }
 
+// forget lets go of the request, which is not sent again after a response.
 func (s *restartable) forget() {
 	s.mu.Lock()
 	s.request = nil

@@ -262,18 +262,33 @@ func TestHeaderFirst(t *testing.T) {
 		return stream.SendMsg(&health.HealthCheckResponse{})
 	})
 	stream := open(t.Context(), t, f)
-	_, err := stream.Header()
-	if err != nil {
-		t.Errorf("Header: %v", err)
+	if md, err := stream.Header(); err != nil || len(md.Get("attempt")) != 1 {
+		t.Errorf("the headers are %v, %v, want the second attempt's", md, err)
 	}
 	if _, err := stream.Recv(); err != nil {
 		t.Errorf("then %v, want the second attempt's response", err)
 	}
-	if md, err := stream.Header(); err != nil || len(md.Get("attempt")) != 1 {
-		t.Errorf("after it the headers are %v, %v", md, err)
-	}
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("%v, want a good end", err)
+	}
+	f.idle(t)
+}
+
+// Where there is no second attempt's either, Recv says why, as gRPC has it.
+func TestHeaderOfNoResponse(t *testing.T) {
+	f := newFleet(t, 3, fairlead.WithRetry(safe))
+	f.streams(func(int64, grpc.ServerStream) error { return errBusy })
+	stream := open(t.Context(), t, f)
+	if md, err := stream.Header(); md != nil || err != nil {
+		t.Errorf("the headers are %v, %v, want none and no error", md, err)
+	}
+	for range 2 {
+		if _, err := stream.Recv(); status.Code(err) != status.Code(errBusy) {
+			t.Errorf("%v, want %v", err, errBusy)
+		}
+	}
+	if total, _ := f.calls(); total != 2 {
+		t.Errorf("%d attempts, want 2", total)
 	}
 	f.idle(t)
 }
@@ -493,6 +508,27 @@ func TestSendAndReceiveTogether(t *testing.T) {
 		}
 		f.idle(t)
 	})
+}
+
+// A unary request that cannot be sent is nobody's fault, and not tried twice.
+func TestRequestThatIsTooLarge(t *testing.T) {
+	f := newFleet(t, 2, fairlead.WithRetry(safe))
+	before := f.mesh.Status().Services[0].RetryBudget
+	for range 30 {
+		err := check(t.Context(), f.conn, grpc.MaxCallSendMsgSize(-1))
+		if status.Code(err) != codes.ResourceExhausted {
+			t.Fatalf("%v, want that the request is too large", err)
+		}
+	}
+	if after := f.mesh.Status().Services[0].RetryBudget; after < before {
+		t.Errorf("the budget has %v, and had %v", after, before)
+	}
+	for _, e := range f.mesh.Status().Services[0].Endpoints {
+		if e.State != balancer.Ready {
+			t.Errorf("%+v", e)
+		}
+	}
+	f.idle(t)
 }
 
 // A request that cannot be sent is the end of the call: nobody has its stream.
