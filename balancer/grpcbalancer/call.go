@@ -177,7 +177,7 @@ func cutOff(err error) bool {
 
 // timeout is the error of a call that WithTimeout ended. It is called with mu held.
 func (c *call) timeout() error {
-	cause := error(fairlead.ErrTimeout)
+	cause := fairlead.ErrTimeout
 	if why := (*fairlead.CallError)(nil); errors.As(c.refusal, &why) {
 		cause = fmt.Errorf("%w: %w", cause, why.Err)
 	}

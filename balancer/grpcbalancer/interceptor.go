@@ -98,7 +98,7 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 	case errors.Is(err, fairlead.ErrClosed):
 		return nil, unavailable(explain(name, err))
 	case err != nil:
-		return nil, nil
+		return nil, nil //nolint:nilerr // it comes again, by way of the ClientConn
 	}
 	c.Context = c.core.Context()
 	c.stream.is, c.stream.restartable = stream, restartable

@@ -245,7 +245,7 @@ func TestWilfulInterceptors(t *testing.T) {
 	}
 	type invocation func(ctx context.Context) error
 	intercept := func(do func(ctx context.Context, invoke invocation) error) grpc.DialOption {
-		return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, _ any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			return do(ctx, func(ctx context.Context) error {
 				return invoker(ctx, method, req, &health.HealthCheckResponse{}, cc, opts...)
 			})

@@ -74,7 +74,8 @@ func newCounter(t *testing.T, agent *consultest.Agent) *counter {
 			c.queries.Add(1)
 			open := c.open.Add(1)
 			defer c.open.Add(-1)
-			for most := c.most.Load(); open > most && !c.most.CompareAndSwap(most, open); most = c.most.Load() {
+			for most := c.most.Load(); open > most; most = c.most.Load() {
+				c.most.CompareAndSwap(most, open)
 			}
 		}
 		proxy.ServeHTTP(w, r)

@@ -171,7 +171,7 @@ func (s *restartable) Header() (metadata.MD, error) {
 			return md, err
 		}
 		if err := s.call.streamError(); err == nil || s.restart(stream, err) != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // it is RecvMsg that tells, as gRPC has it
 		}
 	}
 }
