@@ -4,7 +4,8 @@
 GOLANGCI    = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The modules whose tests are run. internal/consultool only pins a tool.
+# The modules whose tests are run. internal/consultool only pins a tool, and with
+# internal/newest .ci/test runs some of the tests once more.
 MODULES = . examples internal/interop
 
 FUZZTIME = 5s

@@ -29,6 +29,7 @@ type attempt struct {
 
 	req    *http.Request // what is sent: the caller's, or a copy
 	header bool          // req has a Header of its own
+	stated bool          // a trace context was written into it
 	resp   *http.Response
 	err    error
 
@@ -143,10 +144,10 @@ func (c carrier) Set(key, value string) {
 	if !c.header {
 		c.req.Header = maps.Clone(c.req.Header)
 		c.header = true
-		if c.span.Enabled() {
-			// Copied from elsewhere, it must not go out beside this attempt's traceparent.
-			c.req.Header.Del("Tracestate")
-		}
+	}
+	if !c.stated && (key == "traceparent" || key == "tracestate") {
+		c.stated = true
+		c.req.Header.Del("Tracestate") // one copied from elsewhere must not go out beside our traceparent
 	}
 	c.req.Header.Set(key, value)
 }

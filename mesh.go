@@ -181,8 +181,8 @@ func (m *Mesh) CloseIdleConnections() {
 }
 
 // Shutdown lets no new call begin, waits until those in flight have ended, their
-// bodies read or closed, and closes the Mesh. Calls of other protocols are calls
-// like those of HTTP; what is sent to the fallback transport is not waited for.
+// bodies read or closed, and closes the Mesh. Calls of gRPC count like those of
+// HTTP; what is sent to the fallback transport is not waited for.
 // When ctx ends first it returns the cause of that, and the calls
 // go on: Close ends them.
 func (m *Mesh) Shutdown(ctx context.Context) error {

@@ -191,8 +191,8 @@ func WithoutRetry() ServiceOption {
 	})
 }
 
-// WithTimeout bounds a whole call, from RoundTrip to the end of the answer's
-// body, and a unary RPC; streams of gRPC have no bound. The default is 0, no bound, as in net/http: set one, or give each
+// WithTimeout bounds a whole call: of HTTP from RoundTrip to the end of the
+// answer's body, of gRPC a unary one, while streams have no bound. The default is 0, no bound, as in net/http: set one, or give each
 // request's context a deadline.
 func WithTimeout(d time.Duration) ServiceOption {
 	return serviceOption(func(s *settings) error {

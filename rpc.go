@@ -11,15 +11,27 @@ import (
 	"github.com/fairlead-go/fairlead/tracing"
 )
 
-// Call is a call of another protocol than HTTP, for those who bring one: it has
-// the deadline, the span, the overrides and the share in the retry budget that an
-// HTTP call to the same service has, and [Mesh.Shutdown] waits for it. Package
-// balancer/grpcbalancer is made of it.
+// Call is a call of another protocol than HTTP, made for package
+// balancer/grpcbalancer: it has the deadline, the span, the overrides and the
+// share in the retry budget that an HTTP call to the same service has, and
+// [Mesh.Shutdown] waits for it.
 //
-// It is begun by [Mesh.Begin] and ended by End. Each attempt is: Prepare, a pick
-// with Info among the nodes of a balancer.View of [Service.Balancer], Attempt,
-// the outcome, and Next, which decides whether another follows. A Call is for one
-// goroutine at a time and must not be copied.
+// It is begun by [Mesh.Begin] and ended by End, once. Each attempt in between is
+//
+//	limited := c.Prepare(stoppable)
+//	lease, err := view.Pick(c.Info())  // a balancer.View of the service's nodes
+//	ctx, span, limit := c.Attempt(&lease, view, method)
+//	...                                // send, with what is injected from ctx
+//	c.Info().Avoid(lease.Node())       // where another may follow
+//	span.Verdict(verdict)
+//	lease.Report(outcome)
+//	lease.Release()                    // when the work is over,
+//	span.End(nil)                      // and so is the attempt
+//	next := c.Next(outcome, replayable, view)
+//
+// A Call is for one goroutine at a time, but for Pause, what never changes after
+// Begin (Context, ServiceName, Telemetry, Balancer), and End, which may come
+// beside these. It must not be copied.
 type Call struct{ core core }
 
 // CallInfo says what a [Call] is.
@@ -28,13 +40,14 @@ type CallInfo struct {
 	Method string
 
 	// Safe says that the call may be repeated although an endpoint may have acted
-	// on it, by its protocol's own word. Where it is false, [Override] and
-	// retry.Config's Safe, which sees a POST to the path Method, may still say so.
+	// on it, by its protocol's own word. An [Override] goes before it; where it is
+	// false, retry.Config's Safe, which sees a POST to the path Method, may still
+	// say so.
 	Safe bool
 
-	// Endless says that the call may last for as long as its caller wants, so that
-	// WithTimeout does not apply: a stream.
-	Endless bool
+	// Stream says that the call may last for as long as its caller wants, so that
+	// WithTimeout does not apply.
+	Stream bool
 }
 
 // Begin begins a call. c must be the zero Call. It does not wait for the resolver.
@@ -46,7 +59,7 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 		return err
 	}
 	c.core.service, c.core.ctx = s, ctx
-	if !info.Endless {
+	if !info.Stream {
 		c.core.bound()
 	}
 	c.core.ctx, c.core.span = m.telemetry.StartCall(c.core.ctx, s.name, info.Method)
@@ -93,8 +106,8 @@ func (c *Call) Balancer() *balancer.Balancer { return c.core.service.balancer }
 func (c *Call) Info() *balancer.Info { return &c.core.info }
 
 // Prepare makes ready for the next pick. stoppable says that the caller could
-// end the attempt before its time, without ending the call; limited then reports
-// whether that may be asked for, see Attempt.
+// end the attempt before its time without ending the call; limited then reports
+// whether Attempt may ask for that, so that a context to cancel is wanted.
 func (c *Call) Prepare(stoppable bool) (limited bool) {
 	k := &c.core
 	k.info.Retryable = stoppable && k.info.Endpoint == "" && k.retry.Retryable() && k.service.balancer.Probing()
@@ -118,11 +131,11 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 // before it was used.
 func (c *Call) Unsent() { c.core.attempts.Add(-1) }
 
-// Service returns the name of the call's service.
-func (c *Call) Service() string { return c.core.service.name }
+// ServiceName returns the name of the call's service.
+func (c *Call) ServiceName() string { return c.core.service.name }
 
-// Trouble returns why it is not known who serves the name, nil where it is.
-func (c *Call) Trouble() error {
+// Unresolved returns why it is not known who serves the name, nil where it is.
+func (c *Call) Unresolved() error {
 	s := c.core.service
 	switch {
 	case s.resolved.Load():
@@ -169,9 +182,9 @@ func (c *Call) TimedOut() bool {
 	return time.Until(deadline) <= 0
 }
 
-// Explain makes the call's error of what ended it. endpoint is the last
-// attempt's, empty if there was none.
-func (c *Call) Explain(endpoint string, err error) *CallError {
+// Error makes the call's error of what ended it. endpoint is the last attempt's,
+// empty if there was none.
+func (c *Call) Error(endpoint string, err error) *CallError {
 	return &CallError{Service: c.core.service.name, Endpoint: endpoint, Attempts: int(c.core.attempts.Load()), Err: err}
 }
 

@@ -45,7 +45,8 @@ type AttemptInfo struct {
 // of an RPC, when its status is.
 type Verdict struct {
 	// StatusCode is that of the response, an RPC's code for an RPC. Zero means
-	// none, an RPC's OK where Err is nil. All codes of RPCs but OK are errors.
+	// none, an RPC's OK where Err is nil. All codes of RPCs but OK are errors,
+	// unless the outcome is neutral.
 	StatusCode int
 
 	// ProtoMajor and ProtoMinor are the response's version of HTTP. Zero means not known.

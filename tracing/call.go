@@ -24,7 +24,7 @@ type CallResult struct {
 	Attempts int
 
 	// StatusCode is that of the response that was handed out, an RPC's code
-	// for an RPC. Zero means none.
+	// for an RPC. Zero means none, an RPC's OK where Err is nil.
 	StatusCode int
 
 	// Err is what the caller was told. Nil means that a response was handed out.

@@ -90,7 +90,7 @@ func (c *call) endAttempt(t *try, e ending) (last bool) {
 		c.core.Info().Avoid(t.lease.Node())
 	}
 	if t.lease.Probe() {
-		c.core.Probed(t.lease.Node(), o.Verdict != balancer.Neutral && !c.late.Load(), c.late.Load())
+		c.core.Probed(t.lease.Node(), e.received && !c.late.Load(), c.late.Load())
 	}
 	t.verdict(o, e)
 	c.outcome = o

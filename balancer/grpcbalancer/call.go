@@ -31,8 +31,8 @@ type call struct {
 	sent    bool             // this invocation came as far as an attempt; guarded by mu
 	over    bool             // the call has ended; guarded by mu
 	injects bool             // see willInject, before which nobody else has the call
-	view    *balancer.View   // of the last pick; guarded by mu
-	refusal error            // why its last pick found no node; guarded by mu
+	view    *balancer.View   // of the last pick that found a node; guarded by mu
+	refusal error            // why this invocation's last pick found no node; guarded by mu
 	outcome balancer.Outcome // of the last attempt; guarded by mu
 	lastID  string           // its endpoint's; guarded by mu
 	lastErr error            // what an earlier invocation ended with; guarded by mu
@@ -133,6 +133,7 @@ func (c *call) attemptError(err error) error {
 // explain makes the caller's error of what the last invocation ended with. What
 // a server said is handed on as it is.
 func (c *call) explain(err error, why retry.Reason) error {
+	unresolved := c.core.Unresolved()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -146,8 +147,8 @@ func (c *call) explain(err error, why retry.Reason) error {
 		return err // the ClientConn was closed, or the request is at fault
 	case !c.sent && c.refusal != nil:
 		return unavailable(c.refusal)
-	case !c.sent && c.core.Trouble() != nil:
-		return &callError{explain(c.core.Service(), c.core.Trouble()), status.Convert(err)}
+	case !c.sent && unresolved != nil:
+		return &callError{explain(c.core.ServiceName(), unresolved), status.Convert(err)}
 	}
 	err = c.attemptError(err)
 	if why == retry.ReasonBudget {
@@ -185,7 +186,7 @@ func (c *call) timeout() error {
 }
 
 func (c *call) failure(code codes.Code, cause error) error {
-	err := c.core.Explain(c.lastID, cause)
+	err := c.core.Error(c.lastID, cause)
 	return &callError{err, status.New(code, err.Error())}
 }
 

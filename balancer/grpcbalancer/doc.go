@@ -42,11 +42,12 @@
 // A unary call, if it may be repeated: its method says so by protobuf's option
 // idempotency_level (NO_SIDE_EFFECTS or IDEMPOTENT, in a definition that the
 // program links), or retry.Config's Safe does, which sees a POST to the path
-// "/pkg.Service/Method", or the call's context by [fairlead.WithOverride]. Any call
-// of which gRPC sent nothing is sent again. It goes to another endpoint while one
-// is ready, at most retry.Config's Attempts times, within the service's budget and
-// the call's deadline, after Unavailable, ResourceExhausted, or the Mesh's own
-// attempt timeout. A server can forbid it or have it wait, by the trailer
+// "/pkg.Service/Method", or the call's context by [fairlead.WithOverride]. A call of
+// which nothing was sent for want of a connection is sent again whatever its
+// method. It goes to another endpoint while one is ready, in at most
+// retry.Config's Attempts attempts, within the service's budget and the call's
+// deadline, after Unavailable, ResourceExhausted, or the Mesh's own attempt
+// timeout. A server can forbid it or have it wait, by the trailer
 // grpc-retry-pushback-ms of gRFC A6, in which case what is said of Retry-After for
 // HTTP holds.
 //
@@ -94,8 +95,9 @@
 // for which there is no endpoint fails at once with codes.Unavailable and a
 // [fairlead.CallError] in its chain that names the service and the reason: unknown, no
 // endpoints, none connected, or all rejected by their breakers; errors.Is finds
-// balancer.ErrNoEndpoints and the others. With grpc.WaitForReady it waits. Where
-// connections are still coming up for the first time, every call waits. What the
+// balancer.ErrNoEndpoints and the others. With grpc.WaitForReady it waits. While a
+// connection is coming up that has not failed since it was last there, every call
+// waits. What the
 // budget did not pay for has retry.ErrBudget beside the server's status.
 //
 // # Limits

@@ -93,7 +93,7 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 		return nil, nil
 	}
 	c := &call{}
-	err := i.mesh.Begin(ctx, &c.core, name, fairlead.CallInfo{Method: method, Safe: i.safe.get(method, declaredIdempotent), Endless: stream})
+	err := i.mesh.Begin(ctx, &c.core, name, fairlead.CallInfo{Method: method, Safe: i.safe.get(method, declaredIdempotent), Stream: stream})
 	switch {
 	case errors.Is(err, fairlead.ErrClosed):
 		return nil, unavailable(explain(name, err))

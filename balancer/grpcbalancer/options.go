@@ -19,7 +19,8 @@ const minConnectTimeout = 20 * time.Second
 
 // DialOptions returns what makes a grpc.ClientConn use mesh for targets of the
 // form "fairlead:///service". They can be used for any number of ClientConns;
-// several Meshes do not get in each other's way. Options that come after them win.
+// several Meshes do not get in each other's way. Options that come after them win,
+// but for a service config: that is always ours. A nil mesh is an error of each call.
 //
 // Its first call in a process registers Fairlead's one name with gRPC, whose
 // registry is not safe for concurrent use: make that call before other

@@ -2,9 +2,6 @@ package grpcbalancer
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -14,8 +11,8 @@ import (
 	"github.com/fairlead-go/fairlead/balancer"
 )
 
-// streamState is what a call that is a stream has besides. All of it is guarded
-// by the call's mu.
+// streamState is what a call that is a stream has besides. What it is never
+// changes once the call has begun; all else is guarded by the call's mu.
 type streamState struct {
 	is          bool
 	restartable bool    // it may be opened again until its first response
@@ -145,134 +142,6 @@ func (s *watched) answer() {
 		s.answered.Store(true)
 		s.call.answer()
 	}
-}
-
-// restartable is a stream of responses to one request: until the first of them
-// it may be opened again, on another endpoint. It keeps the request for as long.
-type restartable struct {
-	call *call
-	open opener
-	now  atomic.Pointer[watched]
-
-	mu      sync.Mutex
-	request any   // nil before it was sent, and when it is no longer needed; guarded by mu
-	closed  bool  // CloseSend was called; guarded by mu
-	final   error // it is not opened again because of that; guarded by mu
-}
-
-// Header returns the first response's, be it on another stream than the first.
-// Where there is none, RecvMsg says why.
-func (s *restartable) Header() (metadata.MD, error) {
-	for {
-		stream := s.now.Load()
-		md, err := stream.Header()
-		if md != nil || err != nil {
-			s.forget()
-			return md, err
-		}
-		if err := s.call.streamError(); err == nil || s.restart(stream, err) != nil {
-			return nil, nil //nolint:nilerr // it is RecvMsg that tells, as gRPC has it
-		}
-	}
-}
-
-func (s *restartable) Trailer() metadata.MD     { return s.now.Load().Trailer() }
-func (s *restartable) Context() context.Context { return s.now.Load().Context() }
-
-func (s *restartable) SendMsg(m any) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.request = m
-	err := s.now.Load().SendMsg(m)
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.final = err // gRPC has ended the stream, and its caller need not come back
-		s.call.end(err)
-	}
-	return err
-}
-
-func (s *restartable) CloseSend() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	return s.now.Load().CloseSend()
-}
-
-func (s *restartable) RecvMsg(m any) error {
-	for {
-		stream := s.now.Load()
-		answered := stream.answered.Load()
-		err := stream.ClientStream.RecvMsg(m)
-		switch {
-		case err == nil && answered:
-			return nil
-		case err == nil:
-			stream.answer()
-			s.forget()
-			return nil
-		case errors.Is(err, io.EOF) || stream.answered.Load():
-			return err
-		}
-		if err := s.restart(stream, err); err != nil {
-			return err
-		}
-	}
-}
-
-// forget lets go of the request, which is not sent again after a response.
-func (s *restartable) forget() {
-	s.mu.Lock()
-	s.request = nil
-	s.mu.Unlock()
-}
-
-// restart opens the stream again in place of one that ended with err, or returns
-// what the caller is told.
-func (s *restartable) restart(failed *watched, err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.final != nil:
-		return s.final
-	case s.now.Load() != failed:
-		return nil // somebody else did
-	}
-	stream, err := s.openAgain(err)
-	if err != nil {
-		s.final = err
-		s.call.end(err)
-		return err
-	}
-	s.now.Store(&watched{ClientStream: stream, call: s.call})
-	s.call.handOut()
-	return nil
-}
-
-// openAgain is called with mu held.
-func (s *restartable) openAgain(err error) (grpc.ClientStream, error) {
-	again, err := s.call.again(err, true)
-	if !again {
-		return nil, err
-	}
-	s.call.reopen()
-	stream, err := s.call.openStream(s.open)
-	if err != nil {
-		return nil, err
-	}
-	return stream, s.resend(stream)
-}
-
-// resend sends what was sent on the stream before. It is called with mu held.
-func (s *restartable) resend(stream grpc.ClientStream) error {
-	if s.request != nil {
-		if err := stream.SendMsg(s.request); err != nil {
-			return err
-		}
-	}
-	if s.closed {
-		return stream.CloseSend()
-	}
-	return nil
 }
 
 // reopen takes the stream back from the caller.

@@ -184,7 +184,7 @@ func TestConnectionsOfLimitedAge(t *testing.T) {
 			}
 			mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...)}, fairlead.WithoutRetry())
 			load := keepChecking(t, dial(t, mesh, "fairlead:///users"), 8)
-			eventually(t, "each server has ended ten connections", func() bool { return conns.begun.Load() > 10*int64(servers) })
+			eventually(t, "connections have ended and begun again", func() bool { return conns.begun.Load() > 10*int64(servers) })
 			load.mustEnd()
 			for _, addr := range addrs {
 				if e := endpoint(t, mesh, addr); e.Breaker != "closed" || e.InFlight != 0 {

@@ -47,7 +47,7 @@ func call(ctx context.Context, w io.Writer, servers servers, watch time.Duration
 		return err
 	}
 
-	// An interceptor that comes after DialOptions is around each attempt.
+	// An interceptor that comes after DialOptions is around each time that gRPC is asked.
 	attempts := &attempts{}
 	conn, err := grpc.NewClient("fairlead:///"+service, append(grpcbalancer.DialOptions(mesh),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
