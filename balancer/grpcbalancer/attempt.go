@@ -39,12 +39,12 @@ func (t *try) pickInfo(ctx context.Context, service *fairlead.Service) *balancer
 	return &t.info
 }
 
-// begin is called when the attempt has a node and a connection. The call's mu is held.
-func (t *try) begin(view *balancer.View, method string) {
+// beginLocked is called when the attempt has a node and a connection. The call's mu is held.
+func (t *try) beginLocked(p *policy, method string) {
 	c := t.call
-	c.sent, c.refusal, c.view = true, nil, view
-	c.lastID = t.lease.Node().ID()
-	ctx, span, limit := c.core.Attempt(&t.lease, view, method)
+	c.sent, c.refusal, c.policy = true, nil, p
+	c.node = t.lease.Node()
+	ctx, span, limit := c.core.Attempt(&t.lease, p.view, method)
 	t.span = span
 	c.core.Telemetry().Inject(ctx, (*carrier)(t))
 	switch round := c.round; {

@@ -31,10 +31,10 @@ type call struct {
 	sent    bool             // this invocation came as far as an attempt; guarded by mu
 	over    bool             // the call has ended; guarded by mu
 	injects bool             // see willInject, before which nobody else has the call
-	view    *balancer.View   // of the last pick that found a node; guarded by mu
+	policy  *policy          // of the last pick that found a node; guarded by mu
 	refusal error            // why this invocation's last pick found no node; guarded by mu
 	outcome balancer.Outcome // of the last attempt; guarded by mu
-	lastID  string           // its endpoint's; guarded by mu
+	node    *balancer.Node   // it was on, nil before the first; guarded by mu
 	lastErr error            // what an earlier invocation ended with; guarded by mu
 
 	stream streamState // of a call that is one
@@ -114,18 +114,18 @@ func (c *call) decide(err error, replayable bool) retry.Decision {
 	if !c.sent || c.over {
 		return retry.Decision{Reason: retry.ReasonFinal}
 	}
-	next := c.core.Next(c.outcome, replayable, c.view)
+	next := c.core.Next(c.outcome, replayable, c.policy.view)
 	if next.Again {
-		c.lastErr = c.attemptError(err)
+		c.lastErr = c.attemptErrorLocked(err)
 	}
 	return next
 }
 
-// attemptError is what a caller is told of an attempt that ended with err: where
-// our time limit did that, gRPC saw a cancel. It is called with mu held.
-func (c *call) attemptError(err error) error {
+// attemptErrorLocked is what a caller is told of an attempt that ended with err: where
+// our time limit did that, gRPC saw a cancel.
+func (c *call) attemptErrorLocked(err error) error {
 	if c.sent && cutOff(err) && c.late.Load() {
-		return c.failure(codes.DeadlineExceeded, fairlead.ErrAttemptTimeout)
+		return c.failureLocked(codes.DeadlineExceeded, fairlead.ErrAttemptTimeout)
 	}
 	return err
 }
@@ -138,7 +138,7 @@ func (c *call) explain(err error, why retry.Reason) error {
 	defer c.mu.Unlock()
 	switch {
 	case (!c.sent || cutOff(err)) && c.core.TimedOut():
-		return c.timeout()
+		return c.timeoutLocked()
 	case c.Err() != nil:
 		return err
 	case !c.sent && c.lastErr != nil:
@@ -150,7 +150,7 @@ func (c *call) explain(err error, why retry.Reason) error {
 	case !c.sent && unresolved != nil:
 		return &callError{explain(c.core.ServiceName(), unresolved), status.Convert(err)}
 	}
-	err = c.attemptError(err)
+	err = c.attemptErrorLocked(err)
 	if why == retry.ReasonBudget {
 		err = &callError{fmt.Errorf("%w (%w)", err, retry.ErrBudget), status.Convert(err)}
 	}
@@ -163,7 +163,7 @@ func (c *call) interrupted(cause error) error {
 	defer c.mu.Unlock()
 	switch {
 	case c.core.TimedOut():
-		return c.timeout()
+		return c.timeoutLocked()
 	case errors.Is(cause, fairlead.ErrClosed):
 		return c.lastErr
 	}
@@ -176,17 +176,21 @@ func cutOff(err error) bool {
 	return code == codes.Canceled || code == codes.DeadlineExceeded
 }
 
-// timeout is the error of a call that WithTimeout ended. It is called with mu held.
-func (c *call) timeout() error {
+// timeoutLocked is the error of a call that WithTimeout ended.
+func (c *call) timeoutLocked() error {
 	cause := fairlead.ErrTimeout
 	if why := (*fairlead.CallError)(nil); errors.As(c.refusal, &why) {
 		cause = fmt.Errorf("%w: %w", cause, why.Err)
 	}
-	return c.failure(codes.DeadlineExceeded, cause)
+	return c.failureLocked(codes.DeadlineExceeded, cause)
 }
 
-func (c *call) failure(code codes.Code, cause error) error {
-	err := c.core.Error(c.lastID, cause)
+func (c *call) failureLocked(code codes.Code, cause error) error {
+	endpoint := ""
+	if c.node != nil {
+		endpoint = c.node.ID()
+	}
+	err := c.core.Error(endpoint, cause)
 	return &callError{err, status.New(code, err.Error())}
 }
 

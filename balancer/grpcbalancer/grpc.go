@@ -395,8 +395,7 @@ func (p *picker) Pick(pick lb.PickInfo) (lb.PickResult, error) {
 	if c == nil {
 		return lb.PickResult{SubConn: sub, Done: a.done}, nil
 	}
-	c.stream.policy = p.policy
-	a.begin(p.policy.view, pick.FullMethodName)
+	a.beginLocked(p.policy, pick.FullMethodName)
 	return lb.PickResult{SubConn: sub, Done: a.done, Metadata: a.md}, nil
 }
 
@@ -436,7 +435,7 @@ func (p *policy) refusal(err error, info *balancer.Info) error {
 	t := p.tally(nodes)
 	switch {
 	case isClosed(p.service.Ended()):
-		return closed(p.service.Name())
+		return closedError(p.service.Name())
 	case t.coming || t.usable && errors.Is(err, balancer.ErrNoEndpoints):
 		return lb.ErrNoSubConnAvailable
 	case t.err() != nil:

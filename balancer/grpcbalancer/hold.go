@@ -60,14 +60,14 @@ func (h *holder) again(ctx context.Context, service *fairlead.Service, err error
 // explain lets calls wait until the service can be had, unless it never can.
 func (h *holder) explain(err error) error {
 	if errors.Is(err, fairlead.ErrClosed) {
-		return closed(h.name)
+		return closedError(h.name)
 	}
 	return explain(h.name, err)
 }
 
-// closed is the error of calls to a Mesh that is closed. It has a status, so that
+// closedError is the error of calls to a Mesh that is closed. It has a status, so that
 // calls which wait for a connection end with it.
-func closed(service string) error { return unavailable(explain(service, fairlead.ErrClosed)) }
+func closedError(service string) error { return unavailable(explain(service, fairlead.ErrClosed)) }
 
 // explain names the service in an error that does not.
 func explain(service string, err error) error {

@@ -3,6 +3,7 @@ package grpcbalancer
 import (
 	"context"
 	"testing"
+	"unsafe"
 
 	"google.golang.org/grpc"
 	lb "google.golang.org/grpc/balancer"
@@ -55,6 +56,14 @@ func newPicker(tb testing.TB, opts ...fairlead.Option) (*picker, *interceptors, 
 	}
 	tb.Cleanup(func() { conn.Close() })
 	return &picker{policy: p}, &interceptors{mesh: mesh}, conn
+}
+
+// The call is the largest thing that we allocate, and larger ones take longer.
+func TestCallFitsItsAllocation(t *testing.T) {
+	const most = 512
+	if size := unsafe.Sizeof(call{}); size > most {
+		t.Errorf("a call has %d bytes, want at most %d", size, most)
+	}
 }
 
 const method = "/grpc.health.v1.Health/Check"

@@ -15,14 +15,13 @@ import (
 // changes once the call has begun; all else is guarded by the call's mu.
 type streamState struct {
 	is          bool
-	restartable bool    // it may be opened again until its first response
-	opened      bool    // the caller has it
-	answered    bool    // there was a response
-	finished    bool    // gRPC's stream is over, by err
-	err         error   // nil for a good end
-	current     *try    // the attempt under way
-	policy      *policy // of the last pick
-	unwatch     func()  // ends the watch over one that waits to be opened again
+	restartable bool   // it may be opened again until its first response
+	opened      bool   // the caller has it
+	answered    bool   // there was a response
+	finished    bool   // gRPC's stream is over, by err
+	err         error  // nil for a good end
+	current     *try   // the attempt under way
+	unwatch     func() // ends the watch over one that waits to be opened again
 }
 
 // opener opens gRPC's stream.
@@ -156,7 +155,7 @@ func (c *call) reopen() {
 // have closed the ClientConn. err is what its stream ended with.
 func (c *call) watchLocked(err error) {
 	gone := context.AfterFunc(c.Context, func() { c.end(status.FromContextError(c.Err()).Err()) })
-	closed := context.AfterFunc(c.stream.policy.open, func() { c.end(err) })
+	closed := context.AfterFunc(c.policy.open, func() { c.end(err) })
 	c.stream.unwatch = func() {
 		gone()
 		closed()

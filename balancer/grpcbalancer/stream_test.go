@@ -510,6 +510,32 @@ func TestSendAndReceiveTogether(t *testing.T) {
 	})
 }
 
+// What the caller has called at the end may use the stream.
+func TestOnFinishMayUseTheStream(t *testing.T) {
+	f := newFleet(t, 2, fairlead.WithRetry(safe))
+	f.streams(func(int64, grpc.ServerStream) error { return errBusy })
+	var stream grpc.ServerStreamingClient[health.HealthCheckResponse]
+	finished := 0
+	finish := grpc.OnFinish(func(error) {
+		finished++
+		_, _ = stream.Header()
+		_ = stream.CloseSend()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := health.NewHealthClient(f.conn).Watch(ctx, &health.HealthCheckRequest{}, finish)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != status.Code(errBusy) {
+		t.Errorf("%v, want %v", err, errBusy)
+	}
+	if finished != 1 {
+		t.Errorf("finished %d times, want once", finished)
+	}
+	f.idle(t)
+}
+
 // A unary request that cannot be sent is nobody's fault, and not tried twice.
 func TestRequestThatIsTooLarge(t *testing.T) {
 	f := newFleet(t, 2, fairlead.WithRetry(safe))

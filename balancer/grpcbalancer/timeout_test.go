@@ -41,7 +41,7 @@ func TestCallTimeout(t *testing.T) {
 }
 
 func TestTimeoutsAreTheEndpointsFailures(t *testing.T) {
-	const limit = 50 * time.Millisecond
+	const limit = 250 * time.Millisecond // long enough for each call to arrive on a busy machine
 	for name, opt := range map[string]fairlead.Option{
 		"of the call":    fairlead.WithTimeout(limit),
 		"of the attempt": fairlead.WithRetry(retry.Config{AttemptTimeout: limit}),
@@ -59,7 +59,7 @@ func TestTimeoutsAreTheEndpointsFailures(t *testing.T) {
 }
 
 func TestAttemptTimeout(t *testing.T) {
-	const limit = 30 * time.Millisecond
+	const limit = 250 * time.Millisecond // long enough for each attempt to arrive on a busy machine
 	timedOut := func(t *testing.T, err error, attempts int) {
 		t.Helper()
 		if status.Code(err) != codes.DeadlineExceeded || !errors.Is(err, fairlead.ErrAttemptTimeout) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, fairlead.ErrTimeout) {
@@ -100,7 +100,7 @@ func TestAttemptTimeout(t *testing.T) {
 	t.Run("the override has none", func(t *testing.T) {
 		f := newFleet(t, 1, fairlead.WithRetry(retry.Config{AttemptTimeout: limit}))
 		f.backends[0].does(func(context.Context) error {
-			<-time.After(5 * limit)
+			<-time.After(2 * limit)
 			return nil
 		})
 		if err := check(fairlead.WithOverride(t.Context(), fairlead.Override{AttemptTimeout: -1}), f.conn); err != nil {
