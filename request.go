@@ -159,11 +159,8 @@ func closeBody(req *http.Request) {
 // safeToRepeat reports whether a request may be sent again although an endpoint
 // may have acted on it.
 func (s *service) safeToRepeat(req *http.Request, o *Override) bool {
-	switch o.Retry {
-	case RetryAllowed:
-		return true
-	case RetryForbidden:
-		return false
+	if o.Retry != RetryAsConfigured {
+		return o.Retry == RetryAllowed
 	}
 	return retry.Idempotent(req.Method) || req.Header["Idempotency-Key"] != nil || s.retry.Safe(req.Context(), req.Method, req.URL.Path)
 }

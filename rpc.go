@@ -84,11 +84,8 @@ func (m *Mesh) enter(name string) (*service, error) {
 
 // safeToCall is safeToRepeat for other protocols.
 func (s *service) safeToCall(ctx context.Context, info CallInfo, o *Override) bool {
-	switch o.Retry {
-	case RetryAllowed:
-		return true
-	case RetryForbidden:
-		return false
+	if o.Retry != RetryAsConfigured {
+		return o.Retry == RetryAllowed
 	}
 	return info.Safe || s.retry.Safe(ctx, http.MethodPost, info.Method)
 }
