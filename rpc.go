@@ -58,6 +58,16 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 	if err != nil {
 		return err
 	}
+	whole := false
+	defer func() {
+		if whole {
+			return
+		}
+		s.release() // code of the user's panicked
+		if c.core.cancel != nil {
+			c.core.cancel()
+		}
+	}()
 	c.core.service, c.core.ctx = s, ctx
 	if !info.Stream {
 		c.core.bound()
@@ -66,6 +76,7 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 	c.core.override = overrideFrom(ctx)
 	c.core.info.Endpoint = c.core.override.Endpoint
 	c.core.retry = s.retry.Begin(s.safeToCall(ctx, info, c.core.override))
+	whole = true
 	return nil
 }
 

@@ -51,6 +51,9 @@ func (l *Lease) Report(o Outcome) {
 	}
 	l.first, l.more = nil, nil
 	l.node.heed(o)
+	if l.probe && o.Verdict == Neutral {
+		l.node.balancer.changedOnCall(false) // who waits for a node can be the probe now
+	}
 	if l.start != 0 {
 		l.view.observe(l.node, o, time.Since(epoch)-l.start)
 	}

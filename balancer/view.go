@@ -217,7 +217,7 @@ func (v *View) pickProbe(l *Lease, st *viewState, info *Info) bool {
 }
 
 // pickAgain is for a call that has no new node left: one that it tried before
-// is better than none.
+// is better than none, and so is a half-open one that it would else avoid.
 func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) error {
 	for i := range info.tried.n {
 		n := info.tried.at(i)
@@ -226,6 +226,17 @@ func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) err
 		}
 		err := v.lease(l, st, n, "only endpoint left")
 		if err == nil {
+			return nil
+		}
+		refusal = err
+	}
+	for _, n := range st.probing {
+		if n.left.Load() || info.refused.has(n) {
+			continue
+		}
+		err := v.lease(l, st, n, "probe")
+		if err == nil {
+			l.probe = true
 			return nil
 		}
 		refusal = err

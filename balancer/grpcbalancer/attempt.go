@@ -3,6 +3,7 @@ package grpcbalancer
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -44,6 +45,13 @@ func (t *try) beginLocked(p *policy, method string) {
 	c := t.call
 	c.sent, c.refusal, c.policy = true, nil, p
 	c.node = t.lease.Node()
+	whole := false
+	defer func() {
+		if !whole { // code of the user's panicked
+			t.lease.Release()
+			t.span.End(nil)
+		}
+	}()
 	ctx, span, limit := c.core.Attempt(&t.lease, p.view, method)
 	t.span = span
 	c.core.Telemetry().Inject(ctx, (*carrier)(t))
@@ -54,6 +62,7 @@ func (t *try) beginLocked(p *policy, method string) {
 		t.timer = time.AfterFunc(silentProbe, func() { c.report(t, balancer.Outcome{}) })
 	}
 	c.stream.current = t
+	whole = true
 }
 
 // ending is what is known of an attempt that is over, or never was.
@@ -109,20 +118,29 @@ func (t *try) outcome(e ending) balancer.Outcome {
 	switch {
 	case e.err != nil && e.closing:
 		return balancer.Outcome{}
+	case t.call != nil && cutOff(e.err) && t.call.late.Load():
+		return balancer.Outcome{Verdict: balancer.Failure, Resend: resendAfter(e)}
+	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut():
+		return balancer.Outcome{Verdict: balancer.Failure}
 	case !e.sent && code == codes.Unavailable && !ended(t.ctx):
 		return balancer.Outcome{Resend: balancer.ResendAlways}
 	case !e.sent || code == codes.ResourceExhausted && !e.received:
 		return balancer.Outcome{}
 	case e.err == nil:
 		return balancer.Outcome{Verdict: balancer.Success}
-	case t.call != nil && cutOff(e.err) && t.call.late.Load():
-		return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
-	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut():
-		return balancer.Outcome{Verdict: balancer.Failure}
 	case ended(t.ctx):
 		return balancer.Outcome{}
 	}
 	return classify(code, e.trailer)
+}
+
+// resendAfter says whether an attempt that ran out of time may be followed by
+// another: it may have waited for room on its connection all the while.
+func resendAfter(e ending) balancer.Resend {
+	if !e.sent {
+		return balancer.ResendAlways
+	}
+	return balancer.ResendIfSafe
 }
 
 // verdict tells the attempt's span and the metrics.
@@ -148,11 +166,29 @@ func (c *carrier) Get(key string) string {
 	return ""
 }
 
+// Set leaves out what cannot be sent, and gRPC would not look at: the whole call
+// would fail.
 func (c *carrier) Set(key, value string) {
+	key = strings.ToLower(key)
+	if !validKey(key) || !validValue(key, value) {
+		return
+	}
 	if c.md == nil {
 		c.md = make(metadata.MD, 2)
 	}
-	c.md.Set(key, value)
+	c.md[key] = []string{value}
+}
+
+// validKey reports whether a key may be one of metadata.
+func validKey(key string) bool {
+	return key != "" && !strings.ContainsFunc(key, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	})
+}
+
+// validValue reports whether a value is printable ASCII, or encoded by gRPC.
+func validValue(key, value string) bool {
+	return strings.HasSuffix(key, "-bin") || !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func (c *carrier) Keys() []string {

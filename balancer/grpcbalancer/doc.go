@@ -111,6 +111,9 @@
 // MaxCallRecvMsgSize for the endpoint's ResourceExhausted, a refused stream for
 // any other Unavailable.
 //
+// A call that waits for a service of which the resolver has never heard is bounded
+// by its own context alone.
+//
 // A [fairlead.Override] that names an endpoint is judged by that endpoint's
 // connection alone: its call waits for it, or fails, whatever the others do.
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -74,6 +75,16 @@ func (b resolverBuilder) Build(target resolver.Target, cc resolver.ClientConn, _
 	r.cancel = cancel
 	r.running.Go(func() { h.run(ctx, service, err) })
 	return r, nil
+}
+
+// serviceOf returns the name in a target of the form fairlead:///service, and
+// none for other targets.
+func serviceOf(target string) string {
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != scheme || u.Host != "" {
+		return ""
+	}
+	return resolver.Target{URL: *u}.Endpoint()
 }
 
 // serviceKey is where a resolver.State has its *fairlead.Service.
@@ -416,7 +427,8 @@ func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 		}
 		lease.Release()
 		if info.Avoids(n) {
-			return nil, lb.ErrNoSubConnAvailable
+			// One that the call tried before is all there is, and it has no connection.
+			return nil, p.policy.refusal(balancer.ErrNoEndpoints, info)
 		}
 		info.Avoid(n)
 	}

@@ -3,9 +3,7 @@ package grpcbalancer
 import (
 	"context"
 	"errors"
-	"net/url"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -100,12 +98,19 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 	case err != nil:
 		return nil, nil //nolint:nilerr // it comes again, by way of the ClientConn
 	}
+	whole := false
+	defer func() {
+		if !whole {
+			c.end(nil) // code of the user's panicked
+		}
+	}()
 	c.Context = c.core.Context()
 	c.stream.is, c.stream.restartable = stream, restartable
 	c.core.Info().Context = c
 	if c.core.Traced() || c.willInject() {
 		c.Context = withoutFields(c.Context, c.core.Telemetry())
 	}
+	whole = true
 	return c, nil
 }
 
@@ -122,16 +127,6 @@ func (i *interceptors) explain(cc *grpc.ClientConn, err error) error {
 		return err
 	}
 	return &callError{explain(name, why), status.Convert(err)}
-}
-
-// serviceOf returns the name in a target of the form fairlead:///service, and
-// none for other targets.
-func serviceOf(target string) string {
-	u, err := url.Parse(target)
-	if err != nil || u.Scheme != scheme || u.Host != "" {
-		return ""
-	}
-	return strings.TrimPrefix(u.Path, "/")
 }
 
 // withoutCall hides the call in whose course another is made that is none.
