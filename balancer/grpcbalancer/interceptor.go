@@ -96,7 +96,7 @@ func (i *interceptors) begin(ctx context.Context, cc *grpc.ClientConn, method st
 	case errors.Is(err, fairlead.ErrClosed):
 		return nil, unavailable(explain(name, err))
 	case err != nil:
-		return nil, nil //nolint:nilerr // it comes again, by way of the ClientConn
+		return nil, nil // it comes again, by way of the ClientConn
 	}
 	whole := false
 	defer func() {
