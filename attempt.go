@@ -24,7 +24,8 @@ type attempt struct {
 	call   *call
 	lease  balancer.Lease
 	ctx    context.Context
-	cancel context.CancelCauseFunc // nil unless the attempt has a time limit
+	cancel context.CancelCauseFunc // nil unless the attempt can end before its call
+	timer  *time.Timer             // its time limit; nil without
 	span   tracing.Attempt
 
 	req    *http.Request // what is sent: the caller's, or a copy
@@ -33,24 +34,43 @@ type attempt struct {
 	resp   *http.Response
 	err    error
 
+	number     int32            // 1 for the call's first
+	hedge      bool             // sent beside the first
+	outcome    balancer.Outcome // where it is classified
+	classified bool
+
 	body     io.ReadCloser
 	returned bool        // the caller has the response
 	late     atomic.Bool // its time limit ran out
 	finished atomic.Bool
 }
 
-// send sends the request to the attempt's endpoint and waits for the headers.
-func (a *attempt) send() {
+// start makes ready to send. stoppable says that the attempt is to have a cancel.
+func (a *attempt) start(stoppable bool) {
 	c := a.call
 	a.ctx, a.span = c.service.mesh.telemetry.StartAttempt(c.ctx, a.info())
-	timer := a.limit()
+	limit := c.limit(&a.lease, c.service.balancer)
+	if limit == 0 && !stoppable {
+		return
+	}
+	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
+	if limit > 0 {
+		a.timer = time.AfterFunc(limit, func() {
+			a.late.Store(true)
+			a.cancel(ErrAttemptTimeout)
+		})
+	}
+}
+
+// do sends the request to the attempt's endpoint and waits for the headers.
+func (a *attempt) do() {
 	a.resp, a.err = a.roundTrip() //nolint:bodyclose // closed where the attempt ends
-	if timer != nil && !timer.Stop() && a.err == nil {
+	if a.timer != nil && !a.timer.Stop() && a.err == nil {
 		// The headers came with the limit: their body would break off.
 		a.resp.Body.Close()
 		a.resp, a.err = nil, ErrAttemptTimeout
 	}
-	if a.err != nil && a.late.Load() && c.ctx.Err() == nil {
+	if a.err != nil && a.late.Load() && a.call.ctx.Err() == nil {
 		a.err = ErrAttemptTimeout
 	}
 	if a.lease.Probe() {
@@ -60,23 +80,14 @@ func (a *attempt) send() {
 
 func (a *attempt) info() *tracing.AttemptInfo {
 	c, n := a.call, a.lease.Node()
+	reason := a.lease.Reason()
+	if a.hedge {
+		reason = "hedge"
+	}
 	return &tracing.AttemptInfo{
-		Service: c.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: a.lease.Reason(),
-		Resend: int(c.attempts.Load()) - 1, Request: c.req,
+		Service: c.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: reason,
+		Resend: int(a.number) - 1, Request: c.req,
 	}
-}
-
-// limit bounds the time to the headers, if anything does.
-func (a *attempt) limit() *time.Timer {
-	limit := a.call.limit(&a.lease, a.call.service.balancer)
-	if limit == 0 {
-		return nil
-	}
-	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
-	return time.AfterFunc(limit, func() {
-		a.late.Store(true)
-		a.cancel(ErrAttemptTimeout)
-	})
 }
 
 func (a *attempt) roundTrip() (*http.Response, error) {
@@ -85,7 +96,7 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 		err = a.prepare()
 	}
 	if err != nil {
-		if a.call.attempts.Load() == 1 && a.call.replay == nil {
+		if a.number == 1 && a.call.replay == nil {
 			closeBody(a.call.req)
 		}
 		return nil, err
@@ -110,7 +121,7 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 func (a *attempt) prepare() error {
 	c := a.call
 	a.req = c.req
-	if c.derived || a.span.Enabled() || a.cancel != nil || c.replay != nil || c.attempts.Load() > 1 {
+	if c.derived || a.span.Enabled() || a.cancel != nil || c.replay != nil || a.number > 1 {
 		a.req = c.req.WithContext(a.ctx)
 	}
 	switch {
@@ -120,7 +131,7 @@ func (a *attempt) prepare() error {
 			return &requestError{err}
 		}
 		a.req.Body = body
-	case c.attempts.Load() > 1 && hasBody(c.req):
+	case a.number > 1 && hasBody(c.req):
 		body, err := c.req.GetBody()
 		if err != nil {
 			return &requestError{err}
@@ -160,9 +171,13 @@ func (c carrier) Keys() []string {
 	return keys
 }
 
-// verdict records the attempt's outcome.
-func (a *attempt) verdict(o balancer.Outcome) {
-	v := tracing.Verdict{Outcome: o, Err: a.err}
+// report tells what became of the attempt.
+func (a *attempt) report() {
+	a.lease.Report(a.outcome)
+	v := tracing.Verdict{Outcome: a.outcome, Err: a.err}
+	if a.err != nil && a.overtaken() {
+		v.Err = nil
+	}
 	if a.resp != nil {
 		v.StatusCode, v.ProtoMajor, v.ProtoMinor = a.resp.StatusCode, a.resp.ProtoMajor, a.resp.ProtoMinor
 	}

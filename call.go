@@ -102,8 +102,8 @@ func (c *call) send() (*http.Response, error) {
 		if err != nil {
 			return c.concludeWithout(err)
 		}
-		c.attempts.Add(1)
-		a.send()
+		a = c.try(a)
+		c.last = a
 		next := c.judge(a)
 		if !next.Again {
 			return c.conclude(a, next)
@@ -113,6 +113,17 @@ func (c *call) send() (*http.Response, error) {
 			return c.concludeWithout(err)
 		}
 	}
+}
+
+// try sends an attempt, and returns it or the one that was sent in its place.
+func (c *call) try(a *attempt) *attempt {
+	a.number = c.attempts.Add(1)
+	if h := c.hedged(a); h != nil {
+		return h.run()
+	}
+	a.start(false)
+	a.do()
+	return a
 }
 
 func (c *call) begin() {
@@ -150,21 +161,27 @@ func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable
 // judge finds out what became of the attempt, tells everybody, and decides
 // whether another follows.
 func (c *call) judge(a *attempt) retry.Decision {
-	o := c.classify(a)
-	c.outcome = o
-	a.lease.Report(o)
-	a.verdict(o)
+	if !a.classified {
+		a.outcome = c.classify(a)
+	}
+	c.tell(a)
+	return c.next(a.outcome, c.replayable(), c.service.balancer)
+}
+
+// tell tells everybody what became of the attempt.
+func (c *call) tell(a *attempt) {
+	c.outcome = a.outcome
+	a.report()
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
 	c.info.Avoid(a.lease.Node())
-	return c.next(o, c.replayable(), c.service.balancer)
 }
 
 // classify returns the verdict on an attempt. Where the caller went away or the
 // request is at fault, it is nobody's failure.
 func (c *call) classify(a *attempt) balancer.Outcome {
-	if a.err != nil && (c.gone(a.err) || c.ownFault(a.err)) {
+	if a.err != nil && (a.overtaken() || c.gone(a.err) || c.ownFault(a.err)) {
 		return balancer.Outcome{}
 	}
 	o := c.service.settings.classify(c.ctx, a.resp, a.err)

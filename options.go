@@ -61,6 +61,7 @@ type settings struct {
 	holdEmpty         time.Duration
 	forwarded         bool // the end user's address is taken from a header
 	trustedHops       int
+	hedge             *retry.Hedge // nil: none
 }
 
 const (

@@ -41,6 +41,7 @@ type service struct {
 	breakers *breaker.Group // nil without breakers
 	retry    *retry.Policy
 	attempts retry.Config      // the policy's, defaults filled in
+	hedger   *retry.Hedger     // nil without hedges
 	chain    http.RoundTripper // the middleware around a call; nil without
 
 	ctx    context.Context // of the watch and of dials
@@ -79,6 +80,11 @@ func newService(m *Mesh, name string) (*service, error) {
 		return nil, err
 	}
 	s.attempts = s.retry.Config()
+	if settings.hedge != nil {
+		if s.hedger, err = retry.NewHedger(*settings.hedge); err != nil {
+			return nil, err
+		}
+	}
 	if settings.breaker != nil {
 		if s.breakers, err = breaker.NewGroup(*settings.breaker); err != nil {
 			return nil, err

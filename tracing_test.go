@@ -243,3 +243,24 @@ func TestCancelledAttemptIsNoError(t *testing.T) {
 		t.Errorf("%d spans, want 2", len(tel.spans.GetSpans()))
 	}
 }
+
+// count returns a counter's sum over the points that have the attribute.
+func (tel *telemetry) count(t *testing.T, name, key, value string) (sum int64) {
+	t.Helper()
+	var rm metricdata.ResourceMetrics
+	if err := tel.reader.Collect(context.Background(), &rm); err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range rm.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			if data, ok := m.Data.(metricdata.Sum[int64]); ok && m.Name == name {
+				for _, p := range data.DataPoints {
+					if attr(p.Attributes.ToSlice(), key) == value {
+						sum += p.Value
+					}
+				}
+			}
+		}
+	}
+	return sum
+}

@@ -118,6 +118,10 @@ func (c *Call) Retryable() bool {
 	return c.safe && c.failed+1 < c.policy.config.Attempts && !c.policy.budget.low.Load()
 }
 
+// Safe reports whether the call may be repeated although an endpoint may have
+// acted on it.
+func (c *Call) Safe() bool { return c.safe }
+
 // Attempts returns how many attempts the call may still have, the one under way
 // included: Config.Attempts before Next was first asked.
 func (c *Call) Attempts() int { return c.policy.config.Attempts - c.failed }

@@ -34,6 +34,7 @@ type instruments struct {
 	picks    metric.Int64Counter
 	attempts metric.Int64Counter
 	retries  metric.Int64Counter
+	hedges   metric.Int64Counter
 	bodies   metric.Int64Counter
 
 	httpSets  cache[httpDurationKey, []metric.RecordOption]
@@ -47,7 +48,7 @@ func newInstruments(provider metric.MeterProvider) (*instruments, error) {
 		return nil, nil
 	}
 	meter := newMeter(provider)
-	var errs [6]error
+	var errs [7]error
 	in := &instruments{
 		httpSets:  newCache[httpDurationKey, []metric.RecordOption](1024),
 		rpcSets:   newCache[rpcDurationKey, []metric.RecordOption](1024),
@@ -67,6 +68,8 @@ func newInstruments(provider metric.MeterProvider) (*instruments, error) {
 		metric.WithDescription("Retries that were wanted, and whether they were sent or what forbade them."))
 	in.bodies, errs[5] = meter.Int64Counter("fairlead.body.errors", metric.WithUnit("{error}"),
 		metric.WithDescription("Response bodies that broke off, not by the caller."))
+	in.hedges, errs[6] = meter.Int64Counter("fairlead.hedges", metric.WithUnit("{hedge}"),
+		metric.WithDescription("Calls that waited for long enough to be sent a second time, and what came of it."))
 	return in, errors.Join(errs[:]...)
 }
 
@@ -125,5 +128,14 @@ func (t *Telemetry) instruments() *instruments {
 func (t *Telemetry) Retry(ctx context.Context, service, result string) {
 	if in := t.instruments(); in != nil {
 		in.count(ctx, in.retries, countKey{service, "", resultKey, result})
+	}
+}
+
+// Hedge counts a call to a service that waited for long enough to be sent a second
+// time. The result is what came of that: "won" where the second answer was the
+// first to come, "lost" where it was not, "failed", or "budget" where that forbade it.
+func (t *Telemetry) Hedge(ctx context.Context, service, result string) {
+	if in := t.instruments(); in != nil {
+		in.count(ctx, in.hedges, countKey{service, "", resultKey, result})
 	}
 }

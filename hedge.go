@@ -1,0 +1,245 @@
+package fairlead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+// WithHedge sends a call that has waited longer than nearly all others once
+// more, to another endpoint, and takes the answer that comes first. It is for
+// calls that are safe to repeat and whose slowest few matter. The default is not
+// to hedge; retry.Hedge{} hedges the slowest half percent.
+//
+// A hedge is paid for by the retry budget and is not one of retry.Config's
+// Attempts. There is at most one for each call, beside its first attempt, and only where another
+// endpoint is ready. A request whose body can be read but once, one that asks for
+// an upgrade, and a pinned one are not hedged. Of gRPC, unary calls are.
+//
+// Once one attempt is answered, the other is cancelled: that is nobody's failure.
+// While both are under way, a failure of one is not the call's.
+func WithHedge(h retry.Hedge) ServiceOption {
+	return serviceOption(func(s *settings) error {
+		if _, err := h.WithDefaults(); err != nil {
+			return fmt.Errorf("fairlead: WithHedge: %w", err)
+		}
+		s.hedge = &h
+		return nil
+	})
+}
+
+// errOvertaken is why an attempt was cancelled whose call was answered by another.
+var errOvertaken = errors.New("fairlead: another attempt answered the call")
+
+// hedge is a call's first attempt and, if that takes long, its second.
+type hedge struct {
+	call  *call
+	first *attempt
+	wait  time.Duration // until the second; 0: there will be none
+	done  chan struct{} // closed when the second, if it was sent, has come to something
+
+	mu       sync.Mutex // of this call alone: user's code may run under it
+	over     bool       // nobody wants a second, or its answer; guarded by mu
+	second   *attempt   // nil until sent; guarded by mu
+	finished bool       // it has come to something; guarded by mu
+	won      bool       // with it; guarded by mu
+}
+
+// hedged returns the hedge of an attempt, nil where it is not to have one.
+func (c *call) hedged(a *attempt) *hedge {
+	s := c.service
+	if s.hedger == nil || a.number > 1 || !c.retry.Safe() || c.replay != nil || c.info.Endpoint != "" ||
+		a.lease.Probe() || c.req.Header.Get("Upgrade") != "" {
+		return nil
+	}
+	wait, _ := s.hedger.Wait()
+	return &hedge{call: c, first: a, wait: wait, done: make(chan struct{})}
+}
+
+// run sends the first attempt, and the second where it takes too long. It returns
+// the one that the call is to be judged by.
+func (h *hedge) run() *attempt {
+	a := h.first
+	whole := false
+	defer func() {
+		if !whole {
+			h.cancel() // code of the user's panicked
+		}
+	}()
+	a.start(h.wait > 0)
+	began := time.Now()
+	if h.wait > 0 {
+		timer := time.AfterFunc(h.wait, func() { h.call.service.mesh.spawn(h.send) })
+		defer timer.Stop()
+	}
+	a.do()
+	a.outcome, a.classified = h.call.classify(a), true
+	h.observe(time.Since(began))
+	chosen := h.choose()
+	whole = true
+	return chosen
+}
+
+// observe tells the hedger of the first attempt. One that was cancelled would
+// have taken longer, and one that failed fast tells nothing.
+func (h *hedge) observe(took time.Duration) {
+	if a := h.first; a.answered() || took >= h.wait && h.wait > 0 {
+		h.call.service.hedger.Observe(took)
+	}
+}
+
+// choose is called when the first attempt has come to something.
+func (h *hedge) choose() *attempt {
+	a, c := h.first, h.call
+	h.mu.Lock()
+	second, won := h.second, h.won
+	h.mu.Unlock()
+	if second == nil || a.answered() && !won {
+		if h.cancel() {
+			return a
+		}
+		second = h.second // it was faster by a moment
+	}
+	<-h.done
+	if h.won {
+		a.drop()
+		return second
+	}
+	c.tell(a)
+	c.keep(a)
+	return second
+}
+
+// cancel ends the second attempt, or sees to it that there will be none. It
+// reports false where that one has answered meanwhile.
+func (h *hedge) cancel() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.won {
+		return false
+	}
+	h.over = true
+	switch a := h.second; {
+	case a == nil:
+	case h.finished:
+		a.drop()
+	case a.cancel != nil:
+		a.cancel(errOvertaken)
+	}
+	return true
+}
+
+// send sends the second attempt, on a goroutine of its own.
+func (h *hedge) send() {
+	defer close(h.done)
+	defer func() {
+		if v := recover(); v != nil {
+			h.panicked(v)
+		}
+	}()
+	if a := h.begin(); a != nil {
+		a.do()
+		h.end()
+	}
+}
+
+// begin returns the second attempt, nil where there is to be none.
+func (h *hedge) begin() *attempt {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, s := h.call, h.call.service
+	if h.over {
+		return nil
+	}
+	c.info.Avoid(h.first.lease.Node())
+	c.info.Retryable = false // it proves no half-open endpoint
+	if !s.balancer.Others(&c.info) {
+		return nil
+	}
+	if !c.retry.Hedge() {
+		s.mesh.telemetry.Hedge(c.ctx, s.name, "budget")
+		return nil
+	}
+	lease, err := s.balancer.Pick(&c.info)
+	if err != nil {
+		return nil
+	}
+	a := &attempt{call: c, lease: lease, number: c.attempts.Add(1), hedge: true}
+	c.users.Add(1)
+	h.second = a
+	a.start(true)
+	return a
+}
+
+// end is called when the second attempt has come to something.
+func (h *hedge) end() {
+	a := h.second
+	if !a.classified {
+		a.outcome, a.classified = h.call.classify(a), true
+	}
+	h.mu.Lock()
+	h.finished = true
+	over := h.over
+	h.won = !over && a.answered()
+	h.mu.Unlock()
+	switch {
+	case over:
+		h.tell("lost")
+		a.drop()
+	case h.won:
+		h.tell("won")
+		h.first.cancel(errOvertaken)
+	default:
+		h.tell("failed")
+	}
+}
+
+func (h *hedge) tell(result string) {
+	h.call.service.mesh.telemetry.Hedge(h.call.ctx, h.call.service.name, result)
+}
+
+// panicked takes in that code of the user's panicked on the goroutine of the
+// second attempt, where nobody of theirs could recover: that attempt failed.
+func (h *hedge) panicked(v any) {
+	h.call.service.mesh.logger.Error("fairlead: panic in a hedge", "service", h.call.service.name, "panic", v, "stack", string(debug.Stack()))
+	h.mu.Lock()
+	a, finished := h.second, h.finished
+	h.mu.Unlock()
+	if a == nil || finished {
+		return
+	}
+	if a.resp != nil {
+		a.resp.Body.Close()
+	}
+	a.resp, a.err = nil, fmt.Errorf("fairlead: panic: %v", v)
+	a.outcome, a.classified = balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}, true
+	h.end()
+}
+
+// answered reports whether the attempt brought an answer that is worth not
+// waiting for another.
+func (a *attempt) answered() bool {
+	v := a.outcome.Verdict
+	return a.err == nil && v != balancer.Failure && v != balancer.Overload
+}
+
+// overtaken reports whether the attempt was cancelled for the other's sake.
+func (a *attempt) overtaken() bool {
+	return a.cancel != nil && errors.Is(context.Cause(a.ctx), errOvertaken)
+}
+
+// drop ends an attempt that nobody wants to hear of.
+func (a *attempt) drop() {
+	a.report()
+	if a.resp != nil {
+		a.lose()
+		return
+	}
+	a.finish(nil)
+}

@@ -1,0 +1,390 @@
+package fairlead_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+const ms = time.Millisecond
+
+// after20 hedges what has waited for 20 ms.
+var after20 = fairlead.WithHedge(retry.Hedge{After: 20 * ms})
+
+// slowFirst makes the first request be answered by slow, and all others by fast,
+// whatever endpoint they come to.
+func (f *fleet) slowFirst(slow, fast func(*http.Request) (*http.Response, error)) {
+	var n atomic.Int64
+	for _, e := range f.endpoints {
+		e.does(func(req *http.Request) (*http.Response, error) {
+			if n.Add(1) == 1 {
+				return slow(req)
+			}
+			return fast(req)
+		})
+	}
+}
+
+func TestHedge(t *testing.T) {
+	broken := func(d time.Duration) func(*http.Request) (*http.Response, error) {
+		return func(req *http.Request) (*http.Response, error) {
+			if resp, err := after(d, 200)(req); err != nil {
+				return resp, err
+			}
+			return nil, errDead
+		}
+	}
+	tests := []struct {
+		name       string
+		slow, fast func(*http.Request) (*http.Response, error) // of the first attempt and the others
+		status     int                                         // 0: an error
+		took       time.Duration                               // and up to 25 ms of back-off more
+		attempts   int64
+	}{
+		{"the first is fast enough", after(19*ms, 200), after(0, 200), 200, 19 * ms, 1},
+		{"the second is faster", after(time.Second, 200), after(5*ms, 201), 201, 25 * ms, 2},
+		{"the first is faster", after(30*ms, 200), after(15*ms, 201), 200, 30 * ms, 2},
+		{"the first failed before", after(10*ms, 503), after(5*ms, 201), 201, 15 * ms, 2},
+		{"the second fails", after(50*ms, 200), after(5*ms, 503), 200, 50 * ms, 2},
+		{"the second has no connection", after(50*ms, 200), dead, 200, 50 * ms, 2},
+		{"the first fails, then the second answers", after(30*ms, 503), after(20*ms, 201), 201, 40 * ms, 2},
+		{"the first breaks, then the second answers", broken(30 * ms), after(20*ms, 201), 201, 40 * ms, 2},
+		{"an answer that nobody would send again is not waited for either", after(50*ms, 404), after(50*ms, 200), 404, 50 * ms, 2},
+		{"a plain 500 waits for the other", after(30*ms, 500), after(20*ms, 201), 201, 40 * ms, 2},
+		{"both fail, and a retry too", after(30*ms, 503), after(20*ms, 503), 503, 60 * ms, 3},
+		{"the second fails before the first", after(50*ms, 503), after(5*ms, 503), 503, 55 * ms, 3},
+		{"both fail and the retry answers last", after(50*ms, 503), dead, 503, 50 * ms, 3},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(4)
+				mesh := f.mesh(t, after20)
+				f.slowFirst(tt.slow, tt.fast)
+				began := time.Now()
+				resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+				took := time.Since(began)
+				status := 0
+				if err == nil {
+					status = resp.StatusCode
+					if body := readAll(t, resp); body != "body" {
+						t.Errorf("the body is %q", body)
+					}
+				}
+				if status != tt.status {
+					t.Errorf("status %d, error %v, want status %d", status, err, tt.status)
+				}
+				if took < tt.took || took > tt.took+25*ms {
+					t.Errorf("took %v, want %v", took, tt.took)
+				}
+				if n := f.attempts(); n != tt.attempts {
+					t.Errorf("%d attempts, want %d", n, tt.attempts)
+				}
+				atRest(t, mesh)
+			})
+		})
+	}
+}
+
+// atRest checks that nothing is in flight any more.
+func atRest(t *testing.T, mesh *fairlead.Mesh) {
+	t.Helper()
+	time.Sleep(10 * time.Second)
+	synctest.Wait()
+	for _, s := range mesh.Status().Services {
+		if s.InFlight != 0 {
+			t.Errorf("%d calls in flight", s.InFlight)
+		}
+		for _, e := range s.Endpoints {
+			if e.InFlight != 0 || e.State != balancer.Ready {
+				t.Errorf("endpoint %s is %s with %d attempts in flight", e.ID, e.State, e.InFlight)
+			}
+		}
+	}
+}
+
+// What is not safe, can be sent but once, or has only one place to go is not hedged.
+func TestNotHedged(t *testing.T) {
+	slow := after(100*ms, 200)
+	for _, tt := range []struct {
+		name      string
+		endpoints int
+		opts      []fairlead.Option
+		override  fairlead.Override
+		method    string
+		body      io.Reader
+		header    string
+		want      int64 // attempts
+	}{
+		{"it would be", 2, nil, fairlead.Override{}, http.MethodGet, nil, "", 2},
+		{"a body that can be had again", 2, nil, fairlead.Override{}, http.MethodPut, strings.NewReader("x"), "", 2},
+		{"a body that cannot", 2, nil, fairlead.Override{}, http.MethodPut, struct{ io.Reader }{strings.NewReader("x")}, "", 1},
+		{"POST", 2, nil, fairlead.Override{}, http.MethodPost, strings.NewReader("x"), "", 1},
+		{"POST with a key", 2, nil, fairlead.Override{}, http.MethodPost, strings.NewReader("x"), "Idempotency-Key", 2},
+		{"retry allowed", 2, nil, fairlead.Override{Retry: fairlead.RetryAllowed}, http.MethodPost, strings.NewReader("x"), "", 2},
+		{"retry forbidden", 2, nil, fairlead.Override{Retry: fairlead.RetryForbidden}, http.MethodGet, nil, "", 1},
+		{"without retries", 2, []fairlead.Option{fairlead.WithoutRetry()}, fairlead.Override{}, http.MethodGet, nil, "", 2},
+		{"one endpoint", 1, nil, fairlead.Override{}, http.MethodGet, nil, "", 1},
+		{"pinned", 2, nil, fairlead.Override{Endpoint: "a:80"}, http.MethodGet, nil, "", 1},
+		{"an upgrade", 2, nil, fairlead.Override{}, http.MethodGet, nil, "Upgrade", 1},
+		{"no budget", 2, []fairlead.Option{fairlead.WithRetry(retry.Config{Budget: retry.Budget{Ratio: 1e-9, Burst: -1}})}, fairlead.Override{}, http.MethodGet, nil, "", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(tt.endpoints)
+				for _, e := range f.endpoints {
+					e.does(slow)
+				}
+				mesh := f.mesh(t, append(tt.opts, after20)...)
+				req := request(t, tt.method, "http://users/", tt.body)
+				if tt.header != "" {
+					req.Header.Set(tt.header, "x")
+				}
+				resp, err := mesh.RoundTrip(req.WithContext(fairlead.WithOverride(t.Context(), tt.override)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				readAll(t, resp)
+				if n := f.attempts(); n != tt.want {
+					t.Errorf("%d attempts, want %d", n, tt.want)
+				}
+				atRest(t, mesh)
+			})
+		})
+	}
+}
+
+// Both attempts carry the whole body, and the second goes elsewhere.
+func TestHedgeSendsTheBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		const size = 100_000
+		for _, e := range f.endpoints {
+			e.does(func(req *http.Request) (*http.Response, error) {
+				body, err := io.ReadAll(req.Body)
+				if err != nil || len(body) != size {
+					t.Errorf("the body has %d bytes (%v)", len(body), err)
+				}
+				return after(100*ms, 200)(req)
+			})
+		}
+		mesh := f.mesh(t, after20)
+		resp, err := mesh.RoundTrip(request(t, http.MethodPut, "http://users/", bytes.NewReader(make([]byte, size))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, resp)
+		for _, e := range f.endpoints {
+			if n := e.served.Load(); n != 1 {
+				t.Errorf("endpoint %s had %d attempts, want 1", e.addr, n)
+			}
+		}
+	})
+}
+
+// closing counts the bodies that were closed.
+type closing struct {
+	io.Reader
+	closed *atomic.Int64
+}
+
+func (c closing) Close() error {
+	c.closed.Add(1)
+	return nil
+}
+
+// Both attempts are answered at the same moment: one answer is handed out, the
+// other's body is closed, and both endpoints are free.
+func TestHedgeClosesTheLosersBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		var opened, closed atomic.Int64
+		late := func(d time.Duration) func(*http.Request) (*http.Response, error) {
+			return func(req *http.Request) (*http.Response, error) {
+				time.Sleep(d) // whatever the context says
+				resp := respond(req, 200)
+				resp.Body = closing{strings.NewReader("body"), &closed}
+				opened.Add(1)
+				return resp, nil
+			}
+		}
+		f.slowFirst(late(50*ms), late(30*ms))
+		mesh := f.mesh(t, after20)
+		for i := range 50 {
+			f.slowFirst(late(50*ms+time.Duration(i%3-1)), late(30*ms))
+			resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			readAll(t, resp)
+		}
+		atRest(t, mesh)
+		if opened.Load() != closed.Load() || opened.Load() <= 50 {
+			t.Errorf("%d bodies opened, %d closed", opened.Load(), closed.Load())
+		}
+	})
+}
+
+// The caller goes away while both attempts are under way: its error, and nobody's failure.
+func TestHedgeOfACallerWhoLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		for _, e := range f.endpoints {
+			e.does(after(time.Minute, 200))
+		}
+		mesh := f.mesh(t, after20)
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*ms)
+			_, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx))
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("error %v, want the context's", err)
+			}
+		}
+		atRest(t, mesh) // no breaker is open
+		if n := f.attempts(); n <= 20 {
+			t.Errorf("%d attempts: nothing was hedged", n)
+		}
+	})
+}
+
+// A cancelled attempt fails nobody: an endpoint that is slow for ever keeps its
+// breaker closed, and its spans are no errors.
+func TestHedgedAttemptsAreNoFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel, opts := newTelemetry()
+		f := newFleet(3)
+		f.endpoints[0].does(after(time.Second, 200))
+		mesh := f.mesh(t, append(opts, after20, fairlead.WithBalancer(balancer.RoundRobin()))...)
+		for range 60 {
+			if !succeeds(mesh) {
+				t.Error("a call failed")
+			}
+		}
+		atRest(t, mesh)
+		hedged := 0
+		for _, span := range tel.spans.GetSpans() {
+			if span.Status.Code == codes.Error || attr(span.Attributes, "error.type") != "" {
+				t.Errorf("the span %s is an error: %v", span.Name, span.Attributes)
+			}
+			if attr(span.Attributes, "fairlead.pick.reason") == "hedge" {
+				hedged++
+			}
+		}
+		if hedged < 20 {
+			t.Errorf("%d spans of hedges, want 20", hedged)
+		}
+		if won := tel.count(t, "fairlead.hedges", "fairlead.result", "won"); won != int64(hedged) {
+			t.Errorf("fairlead.hedges counts %d won, want %d", won, hedged)
+		}
+	})
+}
+
+// A fault that makes everything slow is met with hedges within the budget only.
+func TestHedgesStayInTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(4)
+		for _, e := range f.endpoints {
+			e.does(after(100*ms, 200))
+		}
+		mesh := f.mesh(t, after20)
+		const calls = 1000
+		for range calls {
+			succeeds(mesh)
+		}
+		// 100 s of calls: the burst comes back at one a second.
+		if n := f.attempts(); n > calls*12/10+10+110 || n < calls*12/10 {
+			t.Errorf("%d attempts for %d calls", n, calls)
+		}
+	})
+}
+
+// Panics of the user's code on the hedge's goroutine do not end the process.
+func TestHedgeThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20)
+		f.slowFirst(after(50*ms, 200), func(*http.Request) (*http.Response, error) { panic("oh") })
+		if !succeeds(mesh) {
+			t.Error("the first attempt's answer is lost")
+		}
+		atRest(t, mesh)
+	})
+}
+
+// A panic on the caller's goroutine ends the hedge too.
+func TestHedgeOfACallThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20)
+		f.slowFirst(func(*http.Request) (*http.Response, error) {
+			time.Sleep(50 * ms)
+			panic("oh")
+		}, after(time.Minute, 200))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is lost")
+				}
+			}()
+			succeeds(mesh)
+		}()
+		atRest(t, mesh)
+	})
+}
+
+// Close ends hedged calls; Shutdown waits for them.
+func TestHedgeAndTheEndOfTheMesh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20)
+		f.slowFirst(after(time.Minute, 200), after(time.Second, 200))
+		done := make(chan bool, 1)
+		go func() { done <- succeeds(mesh) }()
+		time.Sleep(100 * ms)
+		if err := mesh.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !<-done {
+			t.Error("the call failed")
+		}
+	})
+}
+
+// One that is slow by nature is found out without an option but WithHedge.
+func TestHedgeByQuantile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(10)
+		mesh := f.mesh(t, fairlead.WithHedge(retry.Hedge{Quantile: 0.95}), fairlead.WithBalancer(balancer.RoundRobin()))
+		run := func(calls int) (slowest time.Duration) {
+			for range calls {
+				began := time.Now()
+				succeeds(mesh)
+				slowest = max(slowest, time.Since(began))
+			}
+			return slowest
+		}
+		run(600) // 6 s
+		f.endpoints[0].does(after(time.Second, 200))
+		before := f.attempts()
+		if slowest := run(300); slowest > 40*ms {
+			t.Errorf("the slowest call took %v, want 20 ms: the hedge's", slowest)
+		}
+		if n := f.attempts() - before - 300; n < 29 || n > 45 {
+			t.Errorf("%d hedges of 300 calls, want one of ten", n)
+		}
+	})
+}
