@@ -82,7 +82,7 @@ func (a *attempt) info() *tracing.AttemptInfo {
 	c, n := a.call, a.lease.Node()
 	reason := a.lease.Reason()
 	if a.hedge {
-		reason = "hedge"
+		reason = reasonHedge
 	}
 	return &tracing.AttemptInfo{
 		Service: c.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: reason,

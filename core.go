@@ -24,6 +24,7 @@ type core struct {
 	info     balancer.Info
 	retry    retry.Call
 	attempts atomic.Int32 // sent so far
+	hedge    bool         // a call's second attempt beside its first, in a core of its own
 }
 
 // others is whose nodes a call is picked among.

@@ -37,6 +37,9 @@ func WithHedge(h retry.Hedge) ServiceOption {
 // errOvertaken is why an attempt was cancelled whose call was answered by another.
 var errOvertaken = errors.New("fairlead: another attempt answered the call")
 
+// reasonHedge is why a second attempt's endpoint was picked.
+const reasonHedge = "hedge"
+
 // hedge is a call's first attempt and, if that takes long, its second.
 type hedge struct {
 	call  *call

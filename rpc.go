@@ -129,8 +129,12 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	k, n := &c.core, l.Node()
 	k.noticeNoKey(l)
 	resend := int(k.attempts.Add(1)) - 1
+	reason := l.Reason()
+	if k.hedge {
+		reason = reasonHedge
+	}
 	ctx, span = k.service.mesh.telemetry.StartAttempt(k.ctx, &tracing.AttemptInfo{
-		Service: k.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: l.Reason(), Resend: resend, Method: method,
+		Service: k.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: reason, Resend: resend, Method: method,
 	})
 	return ctx, span, k.limit(l, view)
 }
@@ -188,6 +192,46 @@ func (c *Call) TimedOut() bool {
 	}
 	deadline, _ := k.ctx.Deadline()
 	return time.Until(deadline) <= 0
+}
+
+// Hedged reports whether the call is one that a second attempt may be sent beside,
+// as [WithHedge] has it, and how long the first is waited for before: 0 while that
+// is not known. What the first took is to be told to ObserveHedge.
+func (c *Call) Hedged() (wait time.Duration, ok bool) {
+	k := &c.core
+	if k.service.hedger == nil || !k.retry.Safe() || k.info.Endpoint != "" {
+		return 0, false
+	}
+	wait, _ = k.service.hedger.Wait()
+	return wait, true
+}
+
+// ObserveHedge tells how long a call's first attempt took to be answered, or had
+// taken when its second was faster.
+func (c *Call) ObserveHedge(took time.Duration) { c.core.service.hedger.Observe(took) }
+
+// Hedge begins second, the zero Call, for the second attempt of this call, beside
+// the first on the endpoint of tried. It reports false where there is no other
+// endpoint or the budget does not pay. Otherwise second is to be ended for itself,
+// and its attempt is to go where its own Info says. It may be called beside the
+// other methods, but not after End.
+func (c *Call) Hedge(second *Call, tried *balancer.Node, view *balancer.View) bool {
+	k, h := &c.core, &second.core
+	h.info.Avoid(tried)
+	if !view.Others(&h.info) {
+		return false
+	}
+	if !k.retry.Hedge() {
+		c.Telemetry().Hedge(k.ctx, k.service.name, "budget")
+		return false
+	}
+	if !k.service.acquire() {
+		return false
+	}
+	h.service, h.ctx, h.override, h.hedge = k.service, k.ctx, k.override, true
+	h.timeout = k.timeout
+	h.attempts.Store(k.attempts.Add(1) - 1)
+	return true
 }
 
 // Error makes the call's error of what ended it. endpoint is the last attempt's,

@@ -28,4 +28,10 @@
 // Retries may add a fixed share to the calls of a service, not more: when a whole
 // service is failing, retries of everything would multiply the load on it. The
 // budget is asked when a retry is decided, before its back-off.
+//
+// # Hedges
+//
+// A [Hedger] measures how long nearly all calls of a service take, so that one
+// that takes longer can be sent once more, elsewhere, before it has failed. The
+// same budget pays.
 package retry

@@ -62,13 +62,23 @@ func callOf(ctx context.Context) *call {
 func (c *call) prepare(stoppable bool) context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.roundLocked()
+	if !c.core.Prepare(stoppable) {
+		return c
+	}
+	return c.stoppableLocked()
+}
+
+// roundLocked begins another invocation.
+func (c *call) roundLocked() {
 	c.sent, c.refusal = false, nil
 	c.stream.finished, c.stream.err = false, nil
 	c.round++
 	c.late.Store(false)
-	if !c.core.Prepare(stoppable) {
-		return c
-	}
+}
+
+// stoppableLocked returns the context of an invocation that can be ended before its time.
+func (c *call) stoppableLocked() context.Context {
 	ctx, cancel := context.WithCancelCause(c)
 	c.stop = cancel
 	return ctx

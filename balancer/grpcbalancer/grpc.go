@@ -15,6 +15,8 @@ import (
 	lb "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/pickfirst"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/fairlead-go/fairlead"
@@ -500,6 +502,34 @@ func finishers(opts []grpc.CallOption) (others []grpc.CallOption, finish []func(
 	}
 	isFinisher := func(o grpc.CallOption) bool { _, ok := o.(grpc.OnFinishCallOption); return ok }
 	return slices.DeleteFunc(slices.Clone(opts), isFinisher), finish
+}
+
+// aside takes what a call is to be told besides its reply to places of its own, and
+// returns how that is brought to the caller's.
+func aside(opts []grpc.CallOption) (others []grpc.CallOption, bring func()) {
+	others = slices.Clone(opts)
+	var moves []func()
+	for i, o := range opts {
+		switch o := o.(type) {
+		case grpc.HeaderCallOption:
+			header := new(metadata.MD)
+			others[i] = grpc.Header(header)
+			moves = append(moves, func() { *o.HeaderAddr = *header })
+		case grpc.TrailerCallOption:
+			trailer := new(metadata.MD)
+			others[i] = grpc.Trailer(trailer)
+			moves = append(moves, func() { *o.TrailerAddr = *trailer })
+		case grpc.PeerCallOption:
+			from := new(peer.Peer)
+			others[i] = grpc.Peer(from)
+			moves = append(moves, func() { *o.PeerAddr = *from })
+		}
+	}
+	return others, func() {
+		for _, move := range moves {
+			move()
+		}
+	}
 }
 
 // withOnFinish has f called when gRPC's stream is over.

@@ -39,8 +39,13 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 	}()
 	opts, c.finish = finishers(opts)
 	for {
-		err = invoke(c.prepare(true), method, req, reply, cc, opts...)
-		c.finishInvocation()
+		if h := c.hedged(reply); h != nil {
+			h.method, h.req, h.cc, h.invoke, h.opts = method, req, cc, invoke, opts
+			err = h.run()
+		} else {
+			err = invoke(c.prepare(true), method, req, reply, cc, opts...)
+			c.finishInvocation()
+		}
 		if err == nil {
 			break
 		}

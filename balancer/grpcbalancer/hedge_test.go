@@ -1,0 +1,153 @@
+package grpcbalancer_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	health "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+var hedgeSoon = fairlead.WithHedge(retry.Hedge{After: 20 * time.Millisecond})
+
+// One of three backends never answers: every call is answered by another, with
+// that one's reply, header, trailer and peer, and no endpoint is blamed.
+func TestHedge(t *testing.T) {
+	f := newFleet(t, 3, hedgeSoon)
+	stuck := f.backends[0]
+	stuck.held.Store(true)
+	defer stuck.held.Store(false)
+	for i := range 30 {
+		var header, trailer metadata.MD
+		var from peer.Peer
+		ctx, cancel := context.WithTimeout(allowed(t.Context()), patience)
+		reply, err := health.NewHealthClient(f.conn).Check(ctx, &health.HealthCheckRequest{},
+			grpc.Header(&header), grpc.Trailer(&trailer), grpc.Peer(&from))
+		cancel()
+		if err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+		if reply.Status != health.HealthCheckResponse_SERVING {
+			t.Errorf("call %d: the reply is %v", i, reply)
+		}
+		if len(header.Get("content-type")) != 1 {
+			t.Errorf("call %d: the header is %v", i, header)
+		}
+		if addr := from.Addr.(*net.TCPAddr).String(); addr == stuck.addr {
+			t.Errorf("call %d: the peer is the one that did not answer", i)
+		}
+	}
+	if n := stuck.calls.Load(); n < 5 {
+		t.Errorf("the backend that does not answer had %d calls", n)
+	}
+	f.idle(t)
+	if e := f.endpoint(t, stuck); e.State != balancer.Ready {
+		t.Errorf("the endpoint whose attempts were cancelled is %s, want ready", e.State)
+	}
+}
+
+// What the second says counts where it is an answer, and not where it is a failure.
+func TestHedgeAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		first, second codes.Code
+		wait          time.Duration // of the first
+		want          codes.Code
+	}{
+		{"the second answers with an error of the application's", codes.OK, codes.NotFound, patience, codes.NotFound},
+		{"the second fails", codes.OK, codes.Unavailable, 300 * time.Millisecond, codes.OK},
+		{"the first fails late", codes.Unavailable, codes.OK, 100 * time.Millisecond, codes.OK},
+		{"both fail", codes.Unavailable, codes.Unavailable, 100 * time.Millisecond, codes.Unavailable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFleet(t, 2, hedgeSoon)
+			var mu sync.Mutex
+			calls := 0
+			f.each(func(b *backend) {
+				b.does(func(ctx context.Context) error {
+					mu.Lock()
+					calls++
+					first := calls == 1
+					mu.Unlock()
+					if !first {
+						return status.Error(tt.second, "second")
+					}
+					timer := time.NewTimer(tt.wait)
+					defer timer.Stop()
+					select {
+					case <-ctx.Done():
+					case <-timer.C:
+					}
+					return status.Error(tt.first, "first")
+				})
+			})
+			ctx, cancel := context.WithTimeout(allowed(t.Context()), patience)
+			defer cancel()
+			if err := check(ctx, f.conn); status.Code(err) != tt.want {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+			f.idle(t)
+		})
+	}
+}
+
+// Calls that must not be repeated, and streams, are not hedged.
+func TestNotHedged(t *testing.T) {
+	f := newFleet(t, 2, hedgeSoon)
+	f.each(func(b *backend) {
+		b.does(func(context.Context) error { time.Sleep(60 * time.Millisecond); return nil })
+	})
+	for range 5 {
+		if err := check(t.Context(), f.conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _ := f.calls(); n != 5 {
+		t.Errorf("5 calls that must not be repeated made %d attempts", n)
+	}
+}
+
+// Many hedged calls at once, some of whose callers leave.
+func TestHedgeStress(t *testing.T) {
+	f := newFleet(t, 4, fairlead.WithHedge(retry.Hedge{After: 5 * time.Millisecond}),
+		fairlead.WithRetry(retry.Config{Budget: retry.Budget{Ratio: -1}}))
+	for i, b := range f.backends {
+		b.does(func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(4*i) * time.Millisecond):
+			}
+			return nil
+		})
+	}
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for i := range 60 {
+				limit := patience
+				if (g+i)%7 == 0 {
+					limit = 6 * time.Millisecond
+				}
+				ctx, cancel := context.WithTimeout(allowed(t.Context()), limit)
+				err := check(ctx, f.conn)
+				cancel()
+				if code := status.Code(err); err != nil && (code != codes.DeadlineExceeded || limit == patience) {
+					t.Errorf("error %v", err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	f.idle(t)
+}
