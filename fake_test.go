@@ -179,6 +179,6 @@ func succeeds(mesh http.RoundTripper) bool {
 func policies() []balancer.Policy {
 	return []balancer.Policy{
 		balancer.RoundRobin(), balancer.WeightedRoundRobin(), balancer.LeastConn(),
-		balancer.IPHash(), balancer.Random(), balancer.P2C(),
+		balancer.IPHash(), balancer.Random(), balancer.P2C(), balancer.PeakEWMA(),
 	}
 }

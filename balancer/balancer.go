@@ -53,6 +53,7 @@ type Balancer struct {
 	fleet     atomic.Pointer[fleet]
 	overloads rolling.Comparison
 	timer     stopTimer
+	owing     atomic.Int32 // nodes that PeakEWMA owes a call
 
 	mu        sync.Mutex
 	nodes     []*Node          // by ID; replaced, never changed; guarded by mu
@@ -226,6 +227,9 @@ func (b *Balancer) leave(n *Node) {
 	n.left.Store(true)
 	n.ready.Store(false)
 	n.cooling.timer.stop()
+	if l := n.latency.Load(); l != nil {
+		l.pardon()
+	}
 	b.mu.Lock()
 	b.departing = slices.DeleteFunc(b.departing, func(other *Node) bool { return other.InFlight() == 0 || other == n })
 	if n.InFlight() > 0 {
@@ -265,9 +269,10 @@ func (b *Balancer) Ready() (ready, total int) {
 	return f.ready, f.total
 }
 
-// Probing reports whether a node was half-open at the last build, so that a pick
-// may be a probe. It does not block.
-func (b *Balancer) Probing() bool { return b.fleet.Load().probing > 0 }
+// Probing reports whether a node was half-open at the last build, or is owed a
+// call by PeakEWMA, so that the next pick of a retryable call may be a test of its
+// node. It does not block.
+func (b *Balancer) Probing() bool { return b.fleet.Load().probing > 0 || b.owing.Load() > 0 }
 
 // Panicking reports whether so few nodes are well by health that health is ignored.
 func (b *Balancer) Panicking() bool { return b.fleet.Load().panicking }

@@ -213,7 +213,7 @@ func TestNoCallToWhatLeft(t *testing.T) {
 
 func allPolicies() []balancer.Policy {
 	return []balancer.Policy{
-		balancer.RoundRobin(), balancer.WeightedRoundRobin(), balancer.Random(), balancer.P2C(),
+		balancer.RoundRobin(), balancer.WeightedRoundRobin(), balancer.Random(), balancer.P2C(), balancer.PeakEWMA(),
 		balancer.LeastConn(), balancer.IPHash(), balancer.IPHash(balancer.NginxHash),
 	}
 }

@@ -24,6 +24,8 @@ func benchPolicies() []benchPolicy {
 		{"RandomWeighted", balancer.Random(), uneven, nil},
 		{"P2C", balancer.P2C(), even, nil},
 		{"P2CWeighted", balancer.P2C(), uneven, nil},
+		{"PeakEWMA", balancer.PeakEWMA(), even, nil},
+		{"PeakEWMAWeighted", balancer.PeakEWMA(), uneven, nil},
 		{"LeastConn", balancer.LeastConn(), even, nil},
 		{"IPHash", balancer.IPHash(), even, user},
 		{"IPHashWeighted", balancer.IPHash(), uneven, user},

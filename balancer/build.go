@@ -25,8 +25,11 @@ func (n *Node) changed() {
 	n.ready.Store(ready)
 	if probing {
 		n.probingSince.CompareAndSwap(0, now.UnixNano())
-	} else {
+	} else if n.probingSince.Load() != 0 {
 		n.probingSince.Store(0)
+		if l := n.latency.Load(); l != nil && n.gateState() == Admitting {
+			l.forget() // what it did in its bad times
+		}
 	}
 	n.balancer.changedOnCall(f.ready == 0 && (ready || probing && f.probing == 0))
 }

@@ -33,6 +33,7 @@
 //
 //	policy                  use it when
 //	P2C                     you have no reason for another: it keeps off busy endpoints at any size
+//	PeakEWMA                some endpoints are slower than others, now and then or always, and waiting is what hurts
 //	RoundRobin              endpoints and calls are all alike, and evenness is worth more than load
 //	WeightedRoundRobin      endpoints differ in size and their weights say so
 //	LeastConn               calls differ much in length, and there are at most about 50 endpoints

@@ -55,7 +55,7 @@ func (l *Lease) Report(o Outcome) {
 		l.node.balancer.changedOnCall(false) // who waits for a node can be the probe now
 	}
 	if l.start != 0 {
-		l.view.observe(l.node, o, time.Since(epoch)-l.start)
+		l.view.observe(l.node, o, l.start)
 	}
 }
 

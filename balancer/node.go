@@ -31,6 +31,7 @@ type Node struct {
 	ready    atomic.Bool
 	left     atomic.Bool
 	cooling  cooling
+	latency  atomic.Pointer[latency] // nil where nobody asks
 
 	probingSince atomic.Int64 // Unix nanoseconds, 0 while not half-open
 

@@ -32,8 +32,8 @@ func (p2c) NewPicker(nodes []*Node, prev Picker) Picker {
 }
 
 func newP2CPicker(m members) *p2cPicker {
-	p := &p2cPicker{members: m, lots: newLots(m.weights, m.equal), base: make([]atomic.Uint32, len(m.nodes))}
-	p.rebase()
+	p := &p2cPicker{}
+	p.init(m)
 	return p
 }
 
@@ -43,6 +43,11 @@ type p2cPicker struct {
 	// base holds each node's picks when this picker was made. Ties are broken by
 	// the picks since then, so that a newcomer has nothing to catch up on.
 	base []atomic.Uint32
+}
+
+func (p *p2cPicker) init(m members) {
+	p.members, p.lots, p.base = m, newLots(m.weights, m.equal), make([]atomic.Uint32, len(m.nodes))
+	p.rebase()
 }
 
 // maxPicks is the number of picks of one node after which all are counted from
@@ -62,7 +67,7 @@ func (p *p2cPicker) Pick(info *Info) Choice {
 	case 1:
 		return p.choose(p.nodes[0], info, "only candidate")
 	}
-	i, j := p.two()
+	i, j := two(&p.lots, p.equal)
 	if info.tried.n > 0 || info.refused.n > 0 {
 		switch avoidI, avoidJ := info.Avoids(p.nodes[i]), info.Avoids(p.nodes[j]); {
 		case avoidI && avoidJ:
@@ -76,25 +81,24 @@ func (p *p2cPicker) Pick(info *Info) Choice {
 	return Choice{Node: p.nodes[p.better(i, j)], Reason: "less busy of two"}
 }
 
-// two draws two different nodes.
-func (p *p2cPicker) two() (i, j uint64) {
-	n := uint64(len(p.nodes))
-	if p.equal {
+// two draws two different nodes of two or more.
+func two(l *lots, equal bool) (i, j uint64) {
+	if equal {
 		r := rand.Uint64()
-		i, j = r>>32*n>>32, r&(1<<32-1)*(n-1)>>32
+		i, j = r>>32*l.n>>32, r&(1<<32-1)*(l.n-1)>>32
 		if j >= i {
 			j++
 		}
 		return i, j
 	}
-	i = p.lots.draw()
+	i = l.draw()
 	for range 4 {
-		if j = p.lots.draw(); j != i {
+		if j = l.draw(); j != i {
 			return i, j
 		}
 	}
 	// One weight outweighs the rest: any other node will do.
-	if j = rand.Uint64N(n - 1); j >= i {
+	if j = rand.Uint64N(l.n - 1); j >= i {
 		j++
 	}
 	return i, j

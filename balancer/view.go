@@ -32,6 +32,7 @@ type View struct {
 type viewState struct {
 	picker   Picker
 	observer Observer
+	timed    timedObserver // the observer, if it is one
 	nodes    []*Node
 	probing  []*Node // half-open
 	ready    int
@@ -102,6 +103,7 @@ func (v *View) build(f *fleet) time.Duration {
 	began := time.Now()
 	st.picker = v.balancer.config.Policy.NewPicker(st.nodes, prev)
 	st.observer, _ = st.picker.(Observer)
+	st.timed, _ = st.picker.(timedObserver)
 	v.state.Store(st)
 	return time.Since(began)
 }
@@ -267,7 +269,10 @@ func (v *View) lease(l *Lease, st *viewState, n *Node, reason string) error {
 	}
 	l.node, l.view, l.reason = n, v, reason
 	if st.observer != nil {
-		l.start = time.Since(epoch)
+		l.start = sinceEpoch()
+		if st.timed != nil {
+			st.timed.started(n, l.start)
+		}
 	}
 	n.counts.Add(onePick)
 	if n.left.Load() {
@@ -307,8 +312,12 @@ func rejection(st *viewState, refusal error) error {
 	}
 }
 
-func (v *View) observe(n *Node, o Outcome, latency time.Duration) {
-	if obs := v.state.Load().observer; obs != nil {
-		obs.Observe(n, o, latency)
+func (v *View) observe(n *Node, o Outcome, start time.Duration) {
+	now := sinceEpoch()
+	switch st := v.state.Load(); {
+	case st.timed != nil:
+		st.timed.observed(n, o, now, now-start)
+	case st.observer != nil:
+		st.observer.Observe(n, o, now-start)
 	}
 }

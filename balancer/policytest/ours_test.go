@@ -23,6 +23,7 @@ func ours() []promising {
 		{balancer.LeastConn, []policytest.Promise{weighted}},
 		{balancer.Random, []policytest.Promise{weighted}},
 		{balancer.P2C, []policytest.Promise{weighted}},
+		{balancer.PeakEWMA, []policytest.Promise{weighted}},
 		{hash, []policytest.Promise{weighted, policytest.Sticky(0.02), consistent}},
 		{nginx, []policytest.Promise{weighted, policytest.Sticky(1), consistent}},
 	}

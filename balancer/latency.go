@@ -1,0 +1,156 @@
+package balancer
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// latency is what PeakEWMA knows of a node. It belongs to the node rather than to
+// a picker, so that all views know it and it survives their pickers. Times are
+// since epoch. It is safe for concurrent use and takes no lock.
+type latency struct {
+	node *Node
+
+	// average holds the average latency in nanoseconds, a float32, in the upper
+	// half, and in the lower the time it is of, in milliseconds modulo 2³². It is 0
+	// while nothing is known.
+	average  atomic.Uint64
+	waiting  atomic.Int64 // attempts whose verdict is not known
+	answered atomic.Int64 // when the last became known, or those that wait began to
+	owed     atomic.Int64 // when the node is due a call whatever its latency, 0 without penalty
+	times    atomic.Int32 // it was due one in a row
+}
+
+func sinceEpoch() time.Duration { return time.Since(epoch) }
+
+// measured returns the node's latency, which is made at the first look.
+func (n *Node) measured() *latency {
+	if l := n.latency.Load(); l != nil {
+		return l
+	}
+	n.latency.CompareAndSwap(nil, &latency{node: n})
+	return n.latency.Load()
+}
+
+// forget forgets the history of a node whose trouble is over.
+func (l *latency) forget() {
+	l.pardon()
+	l.average.Store(0)
+}
+
+func packed(now time.Duration, nanoseconds float64) uint64 {
+	return uint64(math.Float32bits(float32(nanoseconds)))<<32 | uint64(uint32(now.Milliseconds()))
+}
+
+func unpacked(word uint64, now time.Duration) (nanoseconds float64, age time.Duration) {
+	ms := int32(uint32(now.Milliseconds()) - uint32(word))
+	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(max(ms, 0)) * time.Millisecond
+}
+
+// fresh is the age to which an average has decayed too little to look.
+const fresh = 20 * time.Millisecond
+
+// value is the average, decayed to now.
+func (l *latency) value(now time.Duration) float64 {
+	average, age := unpacked(l.average.Load(), now)
+	if age < fresh {
+		return average
+	}
+	return average * math.Exp(-float64(age)/float64(ewmaTau))
+}
+
+// atLeast returns the latency that an attempt has to expect, given the average: for
+// how long others have been waiting already, where that is longer.
+func (l *latency) atLeast(now time.Duration, average float64) float64 {
+	average = max(average, float64(ewmaLeast))
+	if l.waiting.Load() > 0 {
+		return max(average, float64(int64(now)-l.answered.Load()))
+	}
+	return average
+}
+
+// start is told that an attempt begins to wait.
+func (l *latency) start(now time.Duration) {
+	if l.waiting.Load() == 0 {
+		l.answered.Store(int64(now))
+	}
+	l.waiting.Add(1)
+}
+
+// learn takes in a verdict. Where there is none, because nobody waited for it,
+// it would have taken longer still.
+func (l *latency) learn(o Outcome, now, took time.Duration) {
+	switch o.Verdict {
+	case Neutral:
+		l.follow(now, float64(took), true)
+		return
+	case Overload:
+		l.follow(now, float64(took), true) // that it was fast is no praise; the rest is up to cooling
+	case Failure:
+		l.penalize(now)
+		l.follow(now, float64(max(took, ewmaPenalty)), false)
+	default:
+		if l.owed.Load() != 0 {
+			l.pardon()
+			l.average.Store(packed(now, max(float64(took), 1)))
+		} else {
+			l.follow(now, float64(took), false)
+		}
+	}
+	l.answered.Store(int64(now))
+}
+
+// follow moves the average towards a latency: at once if that is higher.
+func (l *latency) follow(now time.Duration, took float64, upOnly bool) {
+	for {
+		word := l.average.Load()
+		average, age := unpacked(word, now)
+		weight := math.Exp(-float64(age) / float64(ewmaTau))
+		next := took
+		switch {
+		case upOnly && (word == 0 || took <= average*weight):
+			return
+		case took > average*weight:
+		case age == 0:
+			return // the weight of a moment
+		default:
+			next = average*weight + took*(1-weight)
+		}
+		if l.average.CompareAndSwap(word, packed(now, max(next, 1))) {
+			return
+		}
+	}
+}
+
+// penalize has the node be owed a call from the next period on.
+func (l *latency) penalize(now time.Duration) {
+	if l.owed.CompareAndSwap(0, int64(now+owedAfter)) {
+		l.node.balancer.owing.Add(1)
+		if l.node.left.Load() {
+			l.pardon()
+		}
+	}
+}
+
+// pardon ends the penalty, if there is one.
+func (l *latency) pardon() {
+	if l.owed.Swap(0) != 0 {
+		l.times.Store(0)
+		l.node.balancer.owing.Add(-1)
+	}
+}
+
+// due reports whether the node is owed a call now, which is granted once.
+func (l *latency) due(now time.Duration) bool {
+	at := l.owed.Load()
+	if at == 0 || int64(now) < at {
+		return false
+	}
+	next := min(owedAfter<<min(l.times.Load()+1, 10), owedMax)
+	if !l.owed.CompareAndSwap(at, int64(now+next)) {
+		return false
+	}
+	l.times.Add(1)
+	return true
+}

@@ -1,0 +1,126 @@
+package balancer
+
+import (
+	"time"
+)
+
+// PeakEWMA draws two different ready nodes at random and picks the one at which
+// the call will wait less: whose latency, times the calls in flight there with
+// this one, is smaller. It finds out by itself which endpoints are slow, for
+// whatever reason, and costs more than P2C, which looks at calls in flight alone.
+//
+// A node's latency is the time to the verdict on its attempts: the headers of an
+// answer. It follows a higher one at once and a lower one slowly, by a moving
+// average whose weight decays with a time constant of 10 s, and decays while
+// nobody calls. A node of which nothing is known is taken to be as fast as the one
+// it is compared with. While
+// attempts wait for their verdict, the time since the node's last one counts as
+// latency, so that a node which has come to a halt is left alone before its first
+// late answer. A long answer does no harm: its verdict is known.
+//
+// A failed attempt counts as one of 5 s, so that fast failures attract nobody. So
+// that such a node is not left alone for ever, it is owed one call that can be
+// retried after 1 s, and then after twice as long each time, up to 10 s; a success
+// makes its latency that of the success. An attempt whose verdict is neutral or
+// overload can raise the average only.
+//
+// A weight counts in the draw and divides the calls in flight. Latencies under
+// 100 µs are all alike, and ties are broken as P2C breaks them.
+//
+// Source: Finagle's Peak EWMA, which is Linkerd's too; the penalty is the SRE
+// book's answer to sinkholes (chapter 20), in latency.
+func PeakEWMA() Policy { return peakEWMA{} }
+
+const (
+	ewmaTau     = 10 * time.Second
+	ewmaLeast   = 100 * time.Microsecond
+	ewmaPenalty = 5 * time.Second // the latency of a failed attempt
+
+	owedAfter = time.Second // under a penalty, doubling
+	owedMax   = 10 * time.Second
+)
+
+type peakEWMA struct{}
+
+func (peakEWMA) Name() string { return "peak_ewma" }
+
+func (peakEWMA) NewPicker(nodes []*Node, prev Picker) Picker {
+	m := readyMembers(nodes)
+	if old, ok := prev.(*peakPicker); ok && old.same(&m) {
+		return old
+	}
+	p := &peakPicker{}
+	p.init(m)
+	for i, n := range m.nodes {
+		n.measured()
+		p.meanWeight += float64(m.weights[i]) / float64(len(m.nodes))
+	}
+	return p
+}
+
+// peakPicker breaks ties as P2C does.
+type peakPicker struct {
+	p2cPicker
+	meanWeight float64
+}
+
+var _ timedObserver = (*peakPicker)(nil)
+
+func (p *peakPicker) Pick(info *Info) Choice {
+	if len(p.nodes) < 2 || info.tried.n > 0 || info.refused.n > 0 {
+		return p.p2cPicker.Pick(info) // a retry goes anywhere but where it failed
+	}
+	i, j := two(&p.lots, p.equal)
+	now := sinceEpoch()
+	a, b := p.nodes[i].latency.Load(), p.nodes[j].latency.Load()
+	if info.Retryable {
+		switch {
+		case a.due(now):
+			return Choice{Node: p.nodes[i], Reason: "owed a call"}
+		case b.due(now):
+			return Choice{Node: p.nodes[j], Reason: "owed a call"}
+		}
+	}
+	switch x, y := p.waits(now, a, b, i, j); {
+	case y < x:
+		i = j
+	case x == y:
+		i = p.better(i, j)
+	}
+	return Choice{Node: p.nodes[i], Reason: "faster of two"}
+}
+
+// waits is how long a call to either node will wait. The draw has seen to weights
+// as long as nothing is in flight.
+func (p *peakPicker) waits(now time.Duration, a, b *latency, i, j uint64) (x, y float64) {
+	x, y = a.value(now), b.value(now)
+	switch {
+	case x == 0:
+		x = y // nothing is known of it
+	case y == 0:
+		y = x
+	}
+	return a.atLeast(now, x) * p.load(i), b.atLeast(now, y) * p.load(j)
+}
+
+// load is the number of calls at a node with the one that is picked for.
+func (p *peakPicker) load(i uint64) float64 {
+	inFlight := float64(p.nodes[i].counts.Load() & inFlightMax)
+	if p.equal {
+		return inFlight + 1
+	}
+	return inFlight*p.meanWeight/float64(p.weights[i]) + 1
+}
+
+// Observe is for who wraps the policy: what waits is not known then.
+func (p *peakPicker) Observe(n *Node, o Outcome, latency time.Duration) {
+	n.measured().learn(o, sinceEpoch(), latency)
+}
+
+func (p *peakPicker) started(n *Node, at time.Duration) { n.measured().start(at) }
+
+func (p *peakPicker) observed(n *Node, o Outcome, at, latency time.Duration) {
+	l := n.measured()
+	l.waiting.Add(-1)
+	l.learn(o, at, latency)
+}
