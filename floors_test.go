@@ -20,6 +20,7 @@ var floors = map[string]int{
 	"discovery/resolvertest": 1,
 	"balancer":               1,
 	"balancer/policytest":    2,
+	"balancer/health":        2,
 	"breaker":                2,
 	"retry":                  2,
 	"tracing":                2,

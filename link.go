@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/balancer/health"
 	"github.com/fairlead-go/fairlead/breaker"
 )
 
@@ -28,6 +29,8 @@ type link struct {
 	node    *balancer.Node
 	breaker *breaker.Breaker // nil without breakers
 
+	outlier *health.Outlier // nil without ejection
+
 	ready  atomic.Pointer[roundTripper] // nil until made
 	slow   atomic.Int32                 // probes in a row that were late
 	making sync.Mutex                   // one transport is made at a time; the user's functions run under it
@@ -35,6 +38,9 @@ type link struct {
 	pinned *pinned           // nil until made, and with WithEndpointTransport; guarded by mu
 	custom http.RoundTripper // of WithEndpointTransport; guarded by mu
 	left   bool              // guarded by mu
+
+	stopChecks func() // nil while there are no active checks; guarded by mu
+	ignored    bool   // there will be none any more; guarded by mu
 }
 
 // roundTripper is a pointer's worth of http.RoundTripper.
@@ -43,6 +49,9 @@ type roundTripper struct{ http.RoundTripper }
 // newLink is called when a node joins.
 func (s *service) newLink(n *balancer.Node) (data any, gates []balancer.Gate) {
 	l := &link{service: s, node: n}
+	if s.ejector != nil {
+		l.outlier = s.ejector.Add(n)
+	}
 	if s.breakers == nil {
 		return l, nil
 	}
@@ -51,7 +60,7 @@ func (s *service) newLink(n *balancer.Node) (data any, gates []balancer.Gate) {
 		l.log(from, to)
 		g.changed()
 	}}
-	if s.settings.endpointTransport == nil {
+	if s.settings.endpointTransport == nil || s.checker != nil {
 		hooks.Check = l.check
 	}
 	l.breaker = s.breakers.Add(hooks)
@@ -138,6 +147,9 @@ func (l *link) probed(answered, late bool) {
 
 // check is what a breaker does before it lets a live call probe.
 func (l *link) check(ctx context.Context) error {
+	if c := l.service.checker; c != nil {
+		return c.Check(ctx, l.target())
+	}
 	l.making.Lock()
 	p := l.makePinned()
 	l.making.Unlock()
@@ -164,6 +176,7 @@ func (l *link) closeIdle() {
 // leave is called when the node is no longer a member, and again when its last
 // call has ended.
 func (l *link) leave() {
+	l.ignore()
 	if l.breaker != nil {
 		l.closeBreaker()
 	}

@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/balancer/health"
 	"github.com/fairlead-go/fairlead/breaker"
 	"github.com/fairlead-go/fairlead/discovery"
 	"github.com/fairlead-go/fairlead/retry"
@@ -62,6 +63,8 @@ type settings struct {
 	forwarded         bool // the end user's address is taken from a header
 	trustedHops       int
 	hedge             *retry.Hedge // nil: none
+	check             *health.Check
+	ejection          *health.Ejection
 }
 
 const (

@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/balancer/health"
 	"github.com/fairlead-go/fairlead/breaker"
 	"github.com/fairlead-go/fairlead/discovery"
 	"github.com/fairlead-go/fairlead/retry"
@@ -42,6 +43,8 @@ type service struct {
 	retry    *retry.Policy
 	attempts retry.Config      // the policy's, defaults filled in
 	hedger   *retry.Hedger     // nil without hedges
+	checker  *health.Checker   // nil without active checks
+	ejector  *health.Ejector   // nil without ejection
 	chain    http.RoundTripper // the middleware around a call; nil without
 
 	ctx    context.Context // of the watch and of dials
@@ -90,10 +93,14 @@ func newService(m *Mesh, name string) (*service, error) {
 			return nil, err
 		}
 	}
+	if err := s.newHealth(); err != nil {
+		return nil, err
+	}
 	s.balancer = balancer.New(balancer.Config{
-		Policy: settings.policy,
-		Join:   s.newLink,
-		Leave:  func(n *balancer.Node) { linkOf(n).leave() },
+		Policy:  settings.policy,
+		Join:    s.newLink,
+		Observe: s.observe(),
+		Leave:   func(n *balancer.Node) { linkOf(n).leave() },
 	})
 	if s.chain, err = s.wrap(); err != nil {
 		return nil, err
@@ -199,8 +206,10 @@ func (s *service) update(endpoints []discovery.Endpoint) {
 		s.warn(err)
 	}
 	for _, n := range s.balancer.Nodes() {
-		if b := linkOf(n).breaker; b != nil {
-			b.SetDraining(n.Endpoint().Drain)
+		l := linkOf(n)
+		l.watch()
+		if l.breaker != nil {
+			l.breaker.SetDraining(n.Endpoint().Drain)
 		}
 	}
 	if s.resolved.CompareAndSwap(false, true) {
@@ -374,6 +383,9 @@ func (s *service) close(outcome error) {
 	s.cancel()
 	s.settle(outcome)
 	s.balancer.Close()
+	if s.ejector != nil {
+		s.ejector.Close()
+	}
 }
 
 // joined returns ctx, ended also when the service is let go: net/http dials

@@ -59,7 +59,8 @@ type EndpointStatus struct {
 	Region string `json:"region,omitempty"`
 	Zone   string `json:"zone,omitempty"`
 
-	// State is "ready", "draining", "open", "half-open" or "cooling".
+	// State is "ready", "draining", "open", "half-open", "unhealthy", "ejected" or
+	// "cooling".
 	State balancer.State `json:"state"`
 
 	// Breaker is "closed", "open", "half-open", or empty without breakers.

@@ -35,6 +35,11 @@ type Config struct {
 	// in which they are asked. Nil means neither.
 	Join func(n *Node) (data any, gates []Gate)
 
+	// Observe is told once what became of each attempt, after the gates, and once
+	// more with a Failure when an answer broke off after a good verdict. It is
+	// called on the goroutine of the call and must not block. Nil means nobody.
+	Observe func(n *Node, o Outcome)
+
 	// Leave is called when a node is no longer a member, and again whenever its
 	// calls in flight have come to none. It may be called more often than that,
 	// and by several goroutines at once. Nil means nothing.
@@ -238,6 +243,12 @@ func (b *Balancer) leave(n *Node) {
 	b.mu.Unlock()
 	if b.config.Leave != nil {
 		b.config.Leave(n)
+	}
+}
+
+func (b *Balancer) observe(n *Node, o Outcome) {
+	if b.config.Observe != nil {
+		b.config.Observe(n, o)
 	}
 }
 

@@ -51,6 +51,7 @@ func (l *Lease) Report(o Outcome) {
 	}
 	l.first, l.more = nil, nil
 	l.node.heed(o)
+	l.node.balancer.observe(l.node, o)
 	if l.probe && o.Verdict == Neutral {
 		l.node.balancer.changedOnCall(false) // who waits for a node can be the probe now
 	}
@@ -72,6 +73,7 @@ func (l *Lease) Release() {
 		end := Success
 		if l.broken {
 			end = Failure
+			n.balancer.observe(n, Outcome{Verdict: Failure})
 		}
 		for _, g := range n.gates {
 			if w, ok := g.(EndWatcher); ok {

@@ -32,6 +32,7 @@ type Node struct {
 	left     atomic.Bool
 	cooling  cooling
 	latency  atomic.Pointer[latency] // nil where nobody asks
+	ailments atomic.Uint32           // that health advises of
 
 	probingSince atomic.Int64 // Unix nanoseconds, 0 while not half-open
 
@@ -79,6 +80,10 @@ func (n *Node) State() State {
 		return HalfOpen
 	case n.Ready():
 		return Ready
+	case n.ailments.Load()&uint32(ChecksFail) != 0:
+		return Unhealthy
+	case n.ailments.Load() != 0:
+		return Ejected
 	default:
 		return Cooling
 	}
@@ -124,7 +129,33 @@ func (n *Node) refusal() error {
 }
 
 // well reports whether health has nothing against the node.
-func (n *Node) well(now time.Time) bool { return !n.cooling.active(now) }
+func (n *Node) well(now time.Time) bool { return n.ailments.Load() == 0 && !n.cooling.active(now) }
+
+// Advise says whether the node has an ailment. While it has one, it is no
+// candidate, unless so few nodes are well that health is ignored. It does not block.
+func (n *Node) Advise(a Ailment, has bool) {
+	var before uint32
+	if has {
+		before = n.ailments.Or(uint32(a))
+	} else {
+		before = n.ailments.And(^uint32(a))
+	}
+	if before&uint32(a) != 0 != has {
+		n.changed()
+	}
+}
+
+// Ailment is a reason for which health advises against a node.
+type Ailment uint32
+
+// The ailments.
+const (
+	// ChecksFail means that active checks of the endpoint fail.
+	ChecksFail Ailment = 1 << iota
+
+	// OutlierAmongPeers means that the endpoint does worse than its peers.
+	OutlierAmongPeers
+)
 
 // starved reports whether the node has been half-open for so long that any call
 // will do as its probe.
@@ -155,11 +186,13 @@ type State string
 
 // The states of a node.
 const (
-	Ready    State = "ready"     // a candidate
-	Draining State = "draining"  // discovery asks for no new calls
-	Open     State = "open"      // a gate refuses, such as an open breaker
-	HalfOpen State = "half-open" // a gate waits for one call to prove the endpoint
-	Cooling  State = "cooling"   // the endpoint asked to be left alone, or answers overload
+	Ready     State = "ready"     // a candidate
+	Draining  State = "draining"  // discovery asks for no new calls
+	Open      State = "open"      // a gate refuses, such as an open breaker
+	HalfOpen  State = "half-open" // a gate waits for one call to prove the endpoint
+	Unhealthy State = "unhealthy" // its active checks fail
+	Ejected   State = "ejected"   // it is an outlier among its peers
+	Cooling   State = "cooling"   // the endpoint asked to be left alone, or answers overload
 )
 
 // nodeSet is a small set of nodes in the order in which they were added.

@@ -36,7 +36,8 @@ type EndpointState struct {
 	// Endpoint is its identity.
 	Endpoint string
 
-	// State is one of few words: "ready", "draining", "open", "half-open", "cooling".
+	// State is one of few words: "ready", "draining", "open", "half-open",
+	// "unhealthy", "ejected", "cooling".
 	State string
 
 	// Breaker is "closed", "half-open" or "open". Any other word, such as
