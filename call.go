@@ -38,8 +38,17 @@ func newCall(s *service, req *http.Request) *call {
 	return c
 }
 
-// roundTrip makes a call. The service is acquired; the end of the call releases it.
+// roundTrip makes a call, and lets the fallback answer it if it failed.
 func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := s.call(req)
+	if s.settings.fallback == nil {
+		return resp, err
+	}
+	return s.fallBack(req, resp, err)
+}
+
+// call makes a call. The service is acquired; the end of the call releases it.
+func (s *service) call(req *http.Request) (*http.Response, error) {
 	c := newCall(s, req)
 	c.bound()
 	var err error
@@ -55,6 +64,9 @@ func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		err = s.await(c.ctx, cancelled(req))
 	}
+	if err == nil {
+		err = c.admitUnlessCancelled()
+	}
 	if err != nil {
 		closeBody(req)
 		err = c.explain(err, nil)
@@ -65,6 +77,24 @@ func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 		return c.throughChain()
 	}
 	return c.run()
+}
+
+// admitUnlessCancelled is admit for a request that may have a Cancel of its own.
+func (c *call) admitUnlessCancelled() error {
+	if c.service.limiter == nil || cancelled(c.req) == nil {
+		return c.admit(c.service.mesh.ended)
+	}
+	stop, whole := make(chan struct{}), make(chan struct{})
+	defer close(whole)
+	go func() {
+		defer close(stop)
+		select {
+		case <-cancelled(c.req):
+		case <-c.service.mesh.ended:
+		case <-whole:
+		}
+	}()
+	return c.admit(stop)
 }
 
 // run sends attempts until one of them answers the call, or none will.
@@ -142,6 +172,9 @@ func (c *call) begin() {
 func (c *call) pick() (*attempt, error) {
 	c.info.Retryable = c.info.Endpoint == "" && c.replayable() && c.retry.Retryable()
 	lease, err := c.service.balancer.Pick(&c.info)
+	if err != nil && c.info.Full() && c.attempts.Load() == 0 {
+		lease, err = c.awaitRoom()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +187,18 @@ func (c *call) pick() (*attempt, error) {
 	c.users.Add(1)
 	c.noticeNoKey(&lease)
 	return a, nil
+}
+
+// awaitRoom picks as soon as not all endpoints are full.
+func (c *call) awaitRoom() (lease balancer.Lease, err error) {
+	full := c.service.limiter.AwaitRoom(c.ctx, c.service.mesh.ended, func() bool {
+		lease, err = c.service.balancer.Pick(&c.info)
+		return err != nil && c.info.Full()
+	})
+	if full != nil {
+		return balancer.Lease{}, full
+	}
+	return lease, err
 }
 
 func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable() }
@@ -281,6 +326,10 @@ func (c *call) answer(a *attempt) (*http.Response, error) {
 	c.decide()
 	resp := a.resp
 	resp.Request = c.req
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		a.lease.BecomesStream()
+		c.leave()
+	}
 	a.returned = true
 	a.wrapBody()
 	return resp, nil
@@ -300,6 +349,8 @@ func (c *call) end(status int, err error) {
 	if c.span.Enabled() {
 		c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: c.outcome})
 	}
+	c.observe(c.outcome)
+	c.leave()
 	c.service.release()
 	c.unuse()
 }

@@ -25,6 +25,7 @@ type core struct {
 	retry    retry.Call
 	attempts atomic.Int32 // sent so far
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
+	admitted bool         // it has a place of the service's limit
 }
 
 // others is whose nodes a call is picked among.

@@ -65,6 +65,9 @@ type settings struct {
 	hedge             *retry.Hedge // nil: none
 	check             *health.Check
 	ejection          *health.Ejection
+	limit             *breaker.Limit  // nil: none
+	throttle          *retry.Throttle // nil: none
+	fallback          Fallback        // nil: none
 }
 
 const (

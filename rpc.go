@@ -18,6 +18,7 @@ import (
 //
 // It is begun by [Mesh.Begin] and ended by End, once. Each attempt in between is
 //
+//	err := c.Admit()
 //	limited := c.Prepare(stoppable)
 //	lease, err := view.Pick(c.Info())  // a balancer.View of the service's nodes
 //	ctx, span, limit := c.Attempt(&lease, view, method)
@@ -74,10 +75,22 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 	}
 	c.core.ctx, c.core.span = m.telemetry.StartCall(c.core.ctx, s.name, info.Method)
 	c.core.override = overrideFrom(ctx)
-	c.core.info.Endpoint = c.core.override.Endpoint
+	c.core.info.Endpoint, c.core.info.Stream = c.core.override.Endpoint, info.Stream
 	c.core.retry = s.retry.Begin(s.safeToCall(ctx, info, c.core.override))
 	whole = true
 	return nil
+}
+
+// Admit waits for the call's place among those in flight, where [WithLimit] bounds
+// them, and throws the dice of [WithThrottle]. It comes right after Begin. The error has
+// breaker.ErrLimit or retry.ErrThrottled in its chain, and the cause of the
+// context's end if that was it; the call is to be ended then too.
+func (c *Call) Admit() error { return c.core.admit(c.core.service.mesh.ended) }
+
+// AwaitRoom calls try until it says that not all endpoints were full, as
+// breaker.Limiter's AwaitRoom does. It is for a call whose pick found them so.
+func (c *Call) AwaitRoom(try func() (full bool)) error {
+	return c.core.service.limiter.AwaitRoom(c.core.ctx, c.core.service.mesh.ended, try)
 }
 
 // enter is acquire with the errors of the exported functions.
@@ -246,6 +259,10 @@ func (c *Call) End(code int, err error, o balancer.Outcome) {
 	if k.span.Enabled() {
 		k.span.End(tracing.CallResult{Attempts: int(k.attempts.Load()), StatusCode: code, Err: err, Outcome: o})
 	}
+	if !k.hedge {
+		k.observe(o)
+	}
+	k.leave()
 	k.service.release()
 	if k.cancel != nil {
 		k.cancel()

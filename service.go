@@ -45,6 +45,8 @@ type service struct {
 	hedger   *retry.Hedger     // nil without hedges
 	checker  *health.Checker   // nil without active checks
 	ejector  *health.Ejector   // nil without ejection
+	limiter  *breaker.Limiter  // nil without limits
+	throttle *retry.Throttler  // nil without
 	chain    http.RoundTripper // the middleware around a call; nil without
 
 	ctx    context.Context // of the watch and of dials
@@ -93,15 +95,19 @@ func newService(m *Mesh, name string) (*service, error) {
 			return nil, err
 		}
 	}
-	if err := s.newHealth(); err != nil {
+	if err := errors.Join(s.newHealth(), s.newLimits()); err != nil {
 		return nil, err
 	}
 	s.balancer = balancer.New(balancer.Config{
 		Policy:  settings.policy,
 		Join:    s.newLink,
+		Limit:   s.endpointLimit(),
 		Observe: s.observe(),
 		Leave:   func(n *balancer.Node) { linkOf(n).leave() },
 	})
+	if s.limiter != nil {
+		s.balancer.Follow(s.limiter.Wake)
+	}
 	if s.chain, err = s.wrap(); err != nil {
 		return nil, err
 	}

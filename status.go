@@ -43,6 +43,9 @@ type ServiceStatus struct {
 	// InFlight is the number of calls, those waiting for an endpoint included.
 	InFlight int `json:"in_flight"`
 
+	// Waiting is how many of them wait for room, where WithLimit bounds it.
+	Waiting int `json:"waiting,omitempty"`
+
 	// RetryBudget is how many retries there could be now, 5 where there is no budget.
 	RetryBudget float64 `json:"retry_budget"`
 
@@ -91,6 +94,9 @@ func (s *service) status() ServiceStatus {
 		InFlight:    int(max(s.refs.Load()-s.holds.Load(), 0)),
 		RetryBudget: s.retry.BudgetLeft(),
 		Endpoints:   []EndpointStatus{},
+	}
+	if s.limiter != nil {
+		st.Waiting = s.limiter.Waiting()
 	}
 	s.mu.Lock()
 	st.SnapshotAt = s.snapshot

@@ -35,6 +35,11 @@ type Config struct {
 	// in which they are asked. Nil means neither.
 	Join func(n *Node) (data any, gates []Gate)
 
+	// Limit is called once for each node that becomes a member, after Join, and
+	// returns what bounds the attempts in flight there, nil meaning nothing. A nil
+	// function means no bounds.
+	Limit func(n *Node) Limit
+
 	// Observe is told once what became of each attempt, after the gates, and once
 	// more with a Failure when an answer broke off after a good verdict. It is
 	// called on the goroutine of the call and must not block. Nil means nobody.
@@ -200,6 +205,9 @@ func (b *Balancer) sweepLocked() (left []*Node) {
 func (b *Balancer) join(n *Node) {
 	if b.config.Join != nil {
 		n.data, n.gates = b.config.Join(n)
+	}
+	if b.config.Limit != nil {
+		n.limit = b.config.Limit(n)
 	}
 	for _, g := range n.gates {
 		if s, ok := g.(StatefulGate); ok {

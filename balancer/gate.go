@@ -56,3 +56,15 @@ type EndWatcher interface {
 type Hastener interface {
 	Hasten()
 }
+
+// Limit bounds the attempts in flight at a node. Unlike a [Gate] it is told of
+// their end, and refusing is no state of its: a node that is full now remains a
+// candidate, and is passed over by the pick that finds it so. It is safe for
+// concurrent use and does not block.
+type Limit interface {
+	// Enter takes a place, or refuses with the reason.
+	Enter() error
+
+	// Leave gives a place back, when the work of an attempt is over.
+	Leave()
+}

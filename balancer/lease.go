@@ -21,6 +21,7 @@ type Lease struct {
 	reported bool
 	answered bool // the verdict was Success
 	broken   bool
+	limited  bool // it has a place of the node's limit
 }
 
 // Node returns the node to call, nil for the zero or a released Lease.
@@ -81,10 +82,27 @@ func (l *Lease) Release() {
 			}
 		}
 	}
+	if l.limited {
+		l.limited = n.leaveLimit()
+	}
 	// Adding 2⁶⁴−1 takes one from the calls in flight and leaves the picks.
 	if n.counts.Add(^uint64(0))&inFlightMax == 0 && n.left.Load() {
 		n.balancer.leave(n)
 	}
+}
+
+// BecomesStream says that the attempt may last for as long as its caller wants from
+// now on: it gives back its place of the node's [Limit].
+func (l *Lease) BecomesStream() {
+	if l.limited {
+		l.limited = l.node.leaveLimit()
+	}
+}
+
+// leaveLimit gives back a place, and returns false: there is none any more.
+func (n *Node) leaveLimit() bool {
+	n.limit.Leave()
+	return false
 }
 
 func (l *Lease) setToken(i int, token any) {

@@ -24,6 +24,7 @@ type Node struct {
 	balancer *Balancer
 	gates    []Gate
 	stateful []StatefulGate // of the gates
+	limit    Limit          // nil without
 	data     any
 	endpoint atomic.Pointer[discovery.Endpoint]
 	weight   atomic.Uint32 // of the endpoint, at hand for builds, which look at all nodes

@@ -69,13 +69,22 @@ type Info struct {
 	// has waited less than ten seconds.
 	Retryable bool
 
+	// Stream says that the attempt may last for as long as its caller wants, so
+	// that it does not count in a node's [Limit].
+	Stream bool
+
 	// Endpoint, if not empty, is the ID of the only endpoint that will do. The
 	// Balancer sees to that: a Picker need not look at it.
 	Endpoint string
 
 	tried   nodeSet // by earlier attempts of this call
 	refused nodeSet // by their gates, during this pick
+	full    bool    // a node's limit refused, during the last pick
 }
+
+// Full reports whether the last pick passed over a node because its [Limit] was
+// reached: had that failed, another would succeed as soon as there is room.
+func (i *Info) Full() bool { return i.full }
 
 // Avoid makes the following picks of this call choose others, as long as there are others.
 func (i *Info) Avoid(n *Node) { i.tried.add(n) }

@@ -110,6 +110,7 @@ func (v *View) build(f *fleet) time.Duration {
 
 // Pick is [Balancer.Pick] over the View's nodes.
 func (v *View) Pick(info *Info) (Lease, error) {
+	info.full = false
 	st := v.state.Load()
 	l, err := v.pick(st, info)
 	for range staleTries {
@@ -137,7 +138,7 @@ func (v *View) pick(st *viewState, info *Info) (l Lease, err error) {
 	}
 	choice := st.picker.Pick(info)
 	if n := choice.Node; n != nil && n.Ready() {
-		if err = v.lease(&l, st, n, choice.Reason); err == nil {
+		if err = v.lease(&l, st, info, n, choice.Reason); err == nil {
 			return l, nil
 		}
 		info.refused.add(n)
@@ -157,7 +158,7 @@ func (v *View) pickOn(l *Lease, st *viewState, info *Info, choice Choice, refusa
 			return v.pickAgain(l, st, info, refusal)
 		}
 		if !v.stale(n, info) {
-			err := v.lease(l, st, n, choice.Reason)
+			err := v.lease(l, st, info, n, choice.Reason)
 			if err == nil {
 				return nil
 			}
@@ -193,7 +194,7 @@ func (v *View) pickAny(l *Lease, st *viewState, info *Info, refusal error) error
 		if !n.Ready() || info.Avoids(n) {
 			continue
 		}
-		err := v.lease(l, st, n, "any that admits")
+		err := v.lease(l, st, info, n, "any that admits")
 		if err == nil {
 			return nil
 		}
@@ -210,7 +211,7 @@ func (v *View) pickProbe(l *Lease, st *viewState, info *Info) bool {
 		if n.left.Load() || info.Avoids(n) || !anyCall && !n.starved() {
 			continue
 		}
-		if v.lease(l, st, n, "probe") == nil {
+		if v.lease(l, st, info, n, "probe") == nil {
 			l.probe = true
 			return true
 		}
@@ -226,7 +227,7 @@ func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) err
 		if n.barred() || info.refused.has(n) {
 			continue
 		}
-		err := v.lease(l, st, n, "only endpoint left")
+		err := v.lease(l, st, info, n, "only endpoint left")
 		if err == nil {
 			return nil
 		}
@@ -236,7 +237,7 @@ func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) err
 		if n.left.Load() || info.refused.has(n) {
 			continue
 		}
-		err := v.lease(l, st, n, "probe")
+		err := v.lease(l, st, info, n, "probe")
 		if err == nil {
 			l.probe = true
 			return nil
@@ -252,7 +253,7 @@ func (v *View) pickPinned(l *Lease, st *viewState, info *Info) error {
 		return fmt.Errorf("%w: the call wants %q, which is none of the service's %d", ErrNoEndpoints, info.Endpoint, len(st.nodes))
 	}
 	probe := st.nodes[i].gateState() == Probing
-	if err := v.lease(l, st, st.nodes[i], "pinned"); err != nil {
+	if err := v.lease(l, st, info, st.nodes[i], "pinned"); err != nil {
 		return fmt.Errorf("%w: the call wants %q: %w", ErrAllRejected, info.Endpoint, err)
 	}
 	l.probe = probe
@@ -261,9 +262,17 @@ func (v *View) pickPinned(l *Lease, st *viewState, info *Info) error {
 
 // lease asks the node's gates and counts. l is the zero Lease, and remains so on
 // an error.
-func (v *View) lease(l *Lease, st *viewState, n *Node, reason string) error {
+func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string) error {
+	if n.limit != nil && !info.Stream {
+		if err := n.limit.Enter(); err != nil {
+			info.full = true
+			return err
+		}
+		l.limited = true
+	}
 	if len(n.gates) > 0 {
 		if err := n.admit(l); err != nil {
+			l.limited = l.limited && n.leaveLimit()
 			return err
 		}
 	}

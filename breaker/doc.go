@@ -37,6 +37,12 @@
 // success closes the breaker. While no member of a group is closed, its periods
 // are at most a second: nobody else can take the calls.
 //
+// # Calls in flight
+//
+// A [Limiter] bounds how many calls to a service, and attempts at each of its
+// endpoints, are in flight at a time, with a queue for those that find no room.
+// It has nothing to do with failures.
+//
 // # Limits
 //
 // A probe keeps its place until it is reported, for ten seconds at most. Ended does not know when its call was admitted, so the late ends of

@@ -450,6 +450,8 @@ func (p *policy) refusal(err error, info *balancer.Info) error {
 	switch {
 	case isClosed(p.service.Ended()):
 		return closedError(p.service.Name())
+	case info.Full():
+		return limited(explain(p.service.Name(), err)) // a status: who waits for a connection must not wait for room here
 	case t.coming || t.usable && errors.Is(err, balancer.ErrNoEndpoints):
 		return lb.ErrNoSubConnAvailable
 	case t.err() != nil:

@@ -37,6 +37,11 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 			c.abandon()
 		}
 	}()
+	if err := c.admit(); err != nil {
+		whole = true
+		c.end(err)
+		return err
+	}
 	opts, c.finish = finishers(opts)
 	for {
 		if h := c.hedged(reply); h != nil {
@@ -45,6 +50,9 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 		} else {
 			err = invoke(c.prepare(true), method, req, reply, cc, opts...)
 			c.finishInvocation()
+		}
+		if err != nil && c.full() {
+			err = c.awaitRoom(err, method, req, reply, cc, invoke, opts)
 		}
 		if err == nil {
 			break
@@ -70,6 +78,10 @@ func (i *interceptors) open(ctx context.Context, desc *grpc.StreamDesc, cc *grpc
 		return stream, i.explain(cc, err)
 	}
 	defer c.abandonUnlessOpened()
+	if err := c.admit(); err != nil {
+		c.end(err)
+		return nil, err
+	}
 	opts, c.finish = finishers(opts)
 	opts = withOnFinish(opts, c.streamFinished)
 	open := func(ctx context.Context) (grpc.ClientStream, error) { return streamer(ctx, desc, cc, method, opts...) }

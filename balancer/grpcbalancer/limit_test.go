@@ -1,0 +1,154 @@
+package grpcbalancer_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	health "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+// No backend ever has more calls than its limit, and nobody fails while there is
+// room in the queue.
+func TestEndpointLimit(t *testing.T) {
+	f := newFleet(t, 3, fairlead.WithLimit(breaker.Limit{Endpoint: 2}))
+	most := make([]atomic.Int64, 3)
+	for i, b := range f.backends {
+		var now atomic.Int64
+		b.does(func(context.Context) error {
+			n := now.Add(1)
+			for m := most[i].Load(); n > m && !most[i].CompareAndSwap(m, n); m = most[i].Load() {
+			}
+			time.Sleep(time.Millisecond)
+			now.Add(-1)
+			return nil
+		})
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for range 10 {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				if err := check(ctx, f.conn, grpc.WaitForReady(true)); err != nil {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	for i := range most {
+		if n := most[i].Load(); n > 2 || n == 0 {
+			t.Errorf("a backend had %d calls at a time, want at most 2", n)
+		}
+	}
+	f.idle(t)
+}
+
+// What finds no room in time says so, with a status that gRPC has for it; streams
+// have a limit of their own.
+func TestLimitRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		limit breaker.Limit
+	}{
+		{"service", breaker.Limit{Service: 2, Queue: -1}},
+		{"endpoint", breaker.Limit{Endpoint: 1, Queue: -1}},
+		{"service, queued", breaker.Limit{Service: 2}},
+		{"endpoint, queued", breaker.Limit{Endpoint: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFleet(t, 2, fairlead.WithLimit(tt.limit), fairlead.WithRetry(safe))
+			f.each(func(b *backend) { b.held.Store(true) })
+			ctx, cancel := context.WithCancel(t.Context())
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() {
+					if err := check(ctx, f.conn); status.Code(err) != codes.Canceled {
+						t.Errorf("error %v", err)
+					}
+				})
+			}
+			eventually(t, "two calls are held", func() bool { return f.backends[0].waiting.Load()+f.backends[1].waiting.Load() == 2 })
+			short, done := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			err := check(short, f.conn, grpc.WaitForReady(true))
+			done()
+			if tt.limit.Queue < 0 {
+				if status.Code(err) != codes.ResourceExhausted || !errors.Is(err, breaker.ErrLimit) {
+					t.Errorf("error %v, want ErrLimit and ResourceExhausted", err)
+				}
+			} else if status.Code(err) != codes.DeadlineExceeded {
+				t.Errorf("error %v, want DeadlineExceeded", err)
+			}
+			stream, err := health.NewHealthClient(f.conn).Watch(ctx, &health.HealthCheckRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			if err != nil {
+				t.Errorf("a stream: %v", err)
+			}
+			cancel()
+			wg.Wait()
+			f.each(func(b *backend) { b.held.Store(false) })
+			f.idle(t)
+			mustCheck(t, f.conn, 5)
+			for _, b := range f.backends {
+				if e := f.endpoint(t, b); e.Breaker != "closed" {
+					t.Errorf("%+v", e)
+				}
+			}
+		})
+	}
+}
+
+func TestStreamLimit(t *testing.T) {
+	f := newFleet(t, 2, fairlead.WithLimit(breaker.Limit{Streams: 1, Queue: -1}))
+	watch := func(ctx context.Context) error {
+		stream, err := health.NewHealthClient(f.conn).Watch(ctx, &health.HealthCheckRequest{})
+		if err != nil {
+			return err
+		}
+		_, err = stream.Recv()
+		return err
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := watch(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := watch(t.Context()); status.Code(err) != codes.ResourceExhausted || !errors.Is(err, breaker.ErrLimit) {
+		t.Errorf("error %v, want ErrLimit and ResourceExhausted", err)
+	}
+	mustCheck(t, f.conn, 3)
+	cancel()
+	again, end := context.WithCancel(t.Context())
+	defer end()
+	eventually(t, "there is room for a stream", func() bool { return watch(again) == nil })
+}
+
+// A throttled call is refused before it is sent.
+func TestThrottle(t *testing.T) {
+	f := newFleet(t, 2, fairlead.WithThrottle(retry.Throttle{Ratio: 1}), fairlead.WithoutBreaker())
+	f.answer(codes.Unavailable)
+	throttled := false
+	for range 200 {
+		err := check(t.Context(), f.conn)
+		if status.Code(err) != codes.Unavailable {
+			t.Fatal(err)
+		}
+		throttled = throttled || errors.Is(err, retry.ErrThrottled)
+	}
+	if n, _ := f.calls(); !throttled || n > 150 {
+		t.Errorf("%d of 200 calls were sent", n)
+	}
+	f.idle(t)
+}

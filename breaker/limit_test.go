@@ -1,0 +1,191 @@
+package breaker_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead-go/fairlead/breaker"
+)
+
+func newLimiter(t testing.TB, l breaker.Limit) *breaker.Limiter {
+	t.Helper()
+	limiter, err := breaker.NewLimiter(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return limiter
+}
+
+func TestBadLimit(t *testing.T) {
+	for _, tt := range []struct {
+		limit breaker.Limit
+		want  []string
+	}{
+		{breaker.Limit{Service: -1}, []string{"Limit.Service", "-1", "any number"}},
+		{breaker.Limit{Endpoint: -1}, []string{"Limit.Endpoint", "-1", "any number"}},
+		{breaker.Limit{Streams: -1}, []string{"Limit.Streams", "-1", "any number"}},
+		{breaker.Limit{Queue: -2}, []string{"Limit.Queue", "-2", "-1 (none)"}},
+		{breaker.Limit{Service: math.MaxInt32 + 1}, []string{"Limit.Service", "2147483648"}},
+	} {
+		_, err := breaker.NewLimiter(tt.limit)
+		if err == nil {
+			t.Fatalf("%+v: no error", tt.limit)
+		}
+		for _, want := range append(tt.want, "breaker: ") {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("the error %q does not say %q", err, want)
+			}
+		}
+	}
+}
+
+// Without limits nothing waits.
+func TestNoLimit(t *testing.T) {
+	l := newLimiter(t, breaker.Limit{})
+	for range 1000 {
+		if err := errors.Join(l.Acquire(t.Context(), nil), l.AcquireStream(t.Context(), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Release()
+	if l.Endpoint() != nil {
+		t.Error("an endpoint has a limit")
+	}
+}
+
+// Places go to who waited longest; calls and streams do not count for one another.
+func TestOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, breaker.Limit{Service: 1, Streams: 1})
+		if err := errors.Join(l.Acquire(t.Context(), nil), l.AcquireStream(t.Context(), nil)); err != nil {
+			t.Fatal(err)
+		}
+		turns := make(chan int, 20)
+		for i := range 10 {
+			go func() {
+				if err := l.Acquire(t.Context(), nil); err != nil {
+					t.Error(err)
+				}
+				turns <- i
+			}()
+			synctest.Wait()
+		}
+		if n := l.Waiting(); n != 10 {
+			t.Errorf("%d wait, want 10", n)
+		}
+		for i := range 10 {
+			l.Release()
+			if got := <-turns; got != i {
+				t.Errorf("turn %d is %d's", i, got)
+			}
+		}
+	})
+}
+
+// However waiters come and go, no place is lost and none is given twice.
+func TestLimiterStress(t *testing.T) {
+	const places, queue = 3, 10
+	l := newLimiter(t, breaker.Limit{Service: places, Queue: queue})
+	var inside, most, refused, ended atomic.Int64
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for range 300 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(500))*time.Microsecond)
+				err := l.Acquire(ctx, nil)
+				cancel()
+				switch {
+				case err == nil:
+					n := inside.Add(1)
+					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+					}
+					for range rand.IntN(100) {
+						_ = rand.Float64()
+					}
+					inside.Add(-1)
+					l.Release()
+				case errors.Is(err, context.DeadlineExceeded) && errors.Is(err, breaker.ErrLimit):
+					ended.Add(1)
+				case errors.Is(err, breaker.ErrLimit):
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d refused, %d ended while they waited", refused.Load(), ended.Load())
+	if most.Load() > places {
+		t.Errorf("%d inside at a time, want at most %d", most.Load(), places)
+	}
+	for range places {
+		if err := l.Acquire(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended2, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Acquire(ended2, nil); err == nil {
+		t.Error("there is one place too many")
+	}
+	if n := l.Waiting(); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+}
+
+// The same for endpoints, whose places are found by trying.
+func TestEndpointLimitStress(t *testing.T) {
+	const places = 2
+	l := newLimiter(t, breaker.Limit{Endpoint: places, Queue: 100})
+	endpoints := []*breaker.EndpointLimit{l.Endpoint(), l.Endpoint(), l.Endpoint()}
+	inside := make([]atomic.Int64, len(endpoints))
+	enter := func() int {
+		first := rand.IntN(len(endpoints))
+		for i := range endpoints {
+			if i = (first + i) % len(endpoints); endpoints[i].Enter() == nil {
+				return i
+			}
+		}
+		return -1
+	}
+	var wg sync.WaitGroup
+	var served atomic.Int64
+	for range 32 {
+		wg.Go(func() {
+			for range 200 {
+				at := enter()
+				if at < 0 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(3))*time.Second*20)
+					err := l.AwaitRoom(ctx, nil, func() bool { at = enter(); return at < 0 })
+					cancel()
+					if err != nil {
+						t.Error(err)
+						continue
+					}
+				}
+				if n := inside[at].Add(1); n > places {
+					t.Errorf("%d at an endpoint at a time, want at most %d", n, places)
+				}
+				served.Add(1)
+				inside[at].Add(-1)
+				endpoints[at].Leave()
+			}
+		})
+	}
+	wg.Wait()
+	if n := served.Load(); n != 32*200 {
+		t.Errorf("%d served, want %d: somebody was never woken", n, 32*200)
+	}
+	if n := l.Waiting(); n != 0 {
+		t.Errorf("%d wait", n)
+	}
+}

@@ -1,0 +1,100 @@
+package fairlead
+
+import (
+	"fmt"
+
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+// WithLimit limits how many calls to a service, and attempts at an endpoint, are in
+// flight at a time: what is more waits in a bounded queue until its deadline, or
+// fails with breaker.ErrLimit. The default is no limit: long polls, server-sent
+// events and large downloads count until their answer's end, and would use it up.
+//
+// A full endpoint is passed over, and is nobody's failure. A retry, or a hedge, that
+// finds all endpoints full is not made. A connection that switched protocols
+// (WebSocket) gives its place back; streaming RPCs have a limit of their own.
+func WithLimit(l breaker.Limit) ServiceOption {
+	return serviceOption(func(s *settings) error {
+		if _, err := l.WithDefaults(); err != nil {
+			return fmt.Errorf("fairlead: WithLimit: %w", err)
+		}
+		s.limit = &l
+		return nil
+	})
+}
+
+// WithThrottle refuses some of the calls to a service that fails as a whole, though
+// not wholly, before they are sent, with retry.ErrThrottled. The default is not to: an
+// endpoint that fails by itself is its breaker's matter. retry.Throttle{} lets twice
+// as many calls through as succeed.
+func WithThrottle(t retry.Throttle) ServiceOption {
+	return serviceOption(func(s *settings) error {
+		if _, err := t.WithDefaults(); err != nil {
+			return fmt.Errorf("fairlead: WithThrottle: %w", err)
+		}
+		s.throttle = &t
+		return nil
+	})
+}
+
+func (s *service) newLimits() (err error) {
+	if l := s.settings.limit; l != nil {
+		if s.limiter, err = breaker.NewLimiter(*l); err != nil {
+			return err
+		}
+	}
+	if t := s.settings.throttle; t != nil {
+		s.throttle, err = retry.NewThrottler(*t)
+	}
+	return err
+}
+
+// endpointLimit is what the balancer asks for each node's limit, nil without.
+func (s *service) endpointLimit() func(*balancer.Node) balancer.Limit {
+	if s.settings.limit == nil || s.settings.limit.Endpoint == 0 {
+		return nil
+	}
+	return func(*balancer.Node) balancer.Limit { return s.limiter.Endpoint() }
+}
+
+// admit waits for the call's place among those in flight. stop is another way than
+// the context's by which the wait can end.
+func (c *core) admit(stop <-chan struct{}) error {
+	s := c.service
+	if s.throttle != nil && !s.throttle.Allow() {
+		return retry.ErrThrottled
+	}
+	if s.limiter == nil {
+		return nil
+	}
+	acquire := s.limiter.Acquire
+	if c.info.Stream {
+		acquire = s.limiter.AcquireStream
+	}
+	err := acquire(c.ctx, stop)
+	c.admitted = err == nil
+	return err
+}
+
+// leave gives the call's place back.
+func (c *core) leave() {
+	switch {
+	case !c.admitted:
+		return
+	case c.info.Stream:
+		c.service.limiter.ReleaseStream()
+	default:
+		c.service.limiter.Release()
+	}
+	c.admitted = false
+}
+
+// observe tells the throttle what became of the call.
+func (c *core) observe(o balancer.Outcome) {
+	if t := c.service.throttle; t != nil && c.attempts.Load() > 0 {
+		t.Observe(o)
+	}
+}

@@ -1,0 +1,414 @@
+package fairlead_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+// gauge knows how many are inside, and how many were at most.
+type gauge struct{ now, most atomic.Int64 }
+
+func (g *gauge) enter() {
+	n := g.now.Add(1)
+	for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
+	}
+}
+
+func (g *gauge) leave() { g.now.Add(-1) }
+
+// No endpoint ever has more than its limit, no service more than its own, over real
+// connections; nobody fails as long as there is room in the queue.
+func TestLimits(t *testing.T) {
+	for _, tt := range []struct {
+		limit             breaker.Limit
+		endpoint, service int64 // at most
+	}{
+		{breaker.Limit{Endpoint: 3}, 3, 9},
+		{breaker.Limit{Service: 4}, 4, 4},
+		{breaker.Limit{Endpoint: 2, Service: 5}, 2, 5},
+		{breaker.Limit{Endpoint: 1}, 1, 3},
+	} {
+		for _, policy := range []balancer.Policy{balancer.P2C(), balancer.RoundRobin(), balancer.LeastConn(), balancer.PeakEWMA()} {
+			t.Run(fmt.Sprintf("%+v/%s", tt.limit, policy.Name()), func(t *testing.T) {
+				var all gauge
+				gauges := make([]gauge, 3)
+				var servers []*server
+				for i := range gauges {
+					servers = append(servers, newServer(t, func(w http.ResponseWriter, r *http.Request) {
+						all.enter()
+						gauges[i].enter()
+						time.Sleep(time.Millisecond)
+						gauges[i].leave()
+						all.leave()
+						hello(w, r)
+					}))
+				}
+				mesh := newMesh(t, servers, fairlead.WithLimit(tt.limit), fairlead.WithBalancer(policy))
+				var wg sync.WaitGroup
+				for range 64 {
+					wg.Go(func() {
+						for range 10 {
+							resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							readAll(t, resp)
+						}
+					})
+				}
+				wg.Wait()
+				for i := range gauges {
+					if most := gauges[i].most.Load(); most > tt.endpoint || most == 0 {
+						t.Errorf("an endpoint had %d calls at a time, want at most %d", most, tt.endpoint)
+					}
+				}
+				if most := all.most.Load(); most > tt.service {
+					t.Errorf("the service had %d calls at a time, want at most %d", most, tt.service)
+				}
+				settled(t, mesh)
+			})
+		}
+	}
+}
+
+// held makes calls that stay in flight until they are let go.
+func (f *fleet) held(t *testing.T, mesh *fairlead.Mesh, n int) (release func()) {
+	t.Helper()
+	var bodies []io.Closer
+	for range n {
+		resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, resp.Body)
+	}
+	return func() {
+		for _, b := range bodies {
+			b.Close()
+		}
+	}
+}
+
+// What waits gets its turn in order, its deadline or the Mesh's end; what finds no
+// place in the queue fails at once. Nobody is blamed for it.
+func TestQueue(t *testing.T) {
+	for _, limit := range []breaker.Limit{{Service: 4, Queue: 2}, {Endpoint: 2, Queue: 2}} {
+		t.Run(fmt.Sprintf("%+v", limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(2)
+				mesh := f.mesh(t, fairlead.WithLimit(limit), fairlead.WithTimeout(time.Minute))
+				release := f.held(t, mesh, 4)
+				turns := make(chan string, 10)
+				call := func(name string, ctx context.Context) {
+					resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx))
+					switch {
+					case err == nil:
+						resp.Body.Close()
+						turns <- name
+					case errors.Is(err, breaker.ErrLimit):
+						turns <- name + ": limit"
+					default:
+						turns <- name + ": " + err.Error()
+					}
+				}
+				short, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				go call("first", t.Context())
+				synctest.Wait()
+				go call("second", short)
+				synctest.Wait()
+				go call("third", t.Context())
+				if got := <-turns; got != "third: limit" {
+					t.Errorf("one too many: %q", got)
+				}
+				if n := f.attempts(); n != 4 {
+					t.Errorf("%d attempts, want 4", n)
+				}
+				if got := <-turns; got != "second: context deadline exceeded" {
+					t.Errorf("the one with a deadline of 1 s: %q", got)
+				}
+				go call("fourth", t.Context())
+				synctest.Wait()
+				release()
+				if a, b := <-turns, <-turns; min(a, b) != "first" || max(a, b) != "fourth" {
+					t.Errorf("turns: %s, %s", a, b)
+				}
+				// Our own deadline says both: that it was one, and what was waited for.
+				release = f.held(t, mesh, 4)
+				_, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+				if !errors.Is(err, fairlead.ErrTimeout) || !errors.Is(err, breaker.ErrLimit) {
+					t.Errorf("error %v, want ErrTimeout and ErrLimit", err)
+				}
+				go call("last", t.Context())
+				synctest.Wait()
+				mesh.Close()
+				if got := <-turns; !strings.Contains(got, fairlead.ErrClosed.Error()) {
+					t.Errorf("closed: %q", got)
+				}
+				release()
+				for _, s := range mesh.Status().Services {
+					for _, e := range s.Endpoints {
+						if e.State != balancer.Ready {
+							t.Errorf("endpoint %s is %s", e.ID, e.State)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// A retry that finds all others full is not made: what the first attempt brought is
+// the call's.
+func TestNoRetryWhereAllAreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, fairlead.WithLimit(breaker.Limit{Endpoint: 1}), fairlead.WithBalancer(balancer.RoundRobin()))
+		resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		for _, e := range f.endpoints {
+			e.does(after(0, 503))
+		}
+		began := time.Now()
+		failed, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+		if err != nil || failed.StatusCode != 503 {
+			t.Fatalf("%v, %v", failed, err)
+		}
+		failed.Body.Close()
+		if took := time.Since(began); took > 30*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// More endpoints mean more room: who waits need not wait for an end.
+func TestRoomByAnotherEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(4)
+		registry := discovery.NewRegistry()
+		register := func(i int) {
+			if _, err := registry.Register(t.Context(), "users", discovery.Endpoint{Addr: f.endpoints[i].addr}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		register(0)
+		mesh := newMeshOver(t, registry, fairlead.WithLimit(breaker.Limit{Endpoint: 1}), fairlead.WithEndpointTransport(func(_ string, e discovery.Endpoint) (http.RoundTripper, error) {
+			return roundTrip(func(req *http.Request) (*http.Response, error) { return respond(req, 200), nil }), nil
+		}))
+		release := f.held(t, mesh, 1)
+		defer release()
+		var done atomic.Int64
+		for range 3 {
+			go func() {
+				resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer resp.Body.Close()
+				done.Add(1)
+				time.Sleep(time.Hour)
+			}()
+		}
+		synctest.Wait()
+		if done.Load() != 0 {
+			t.Fatal("a call found room where there was none")
+		}
+		for i := range 3 {
+			register(i + 1)
+		}
+		time.Sleep(5 * time.Second)
+		if done.Load() != 3 {
+			t.Errorf("%d of 3 calls found room at 3 new endpoints", done.Load())
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// Upgraded connections give their place back.
+func TestUpgradesDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1)
+		f.endpoints[0].does(func(req *http.Request) (*http.Response, error) { return respond(req, 101), nil })
+		mesh := f.mesh(t, fairlead.WithLimit(breaker.Limit{Endpoint: 1, Service: 1, Queue: -1}))
+		release := f.held(t, mesh, 5)
+		release()
+		f.endpoints[0].does(ok)
+		release = f.held(t, mesh, 1)
+		if _, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil)); !errors.Is(err, breaker.ErrLimit) {
+			t.Errorf("error %v, want ErrLimit", err)
+		}
+		release()
+		release = f.held(t, mesh, 1)
+		release()
+	})
+}
+
+// A limit costs nobody who has none, and little those who have one.
+func TestLimitAllocatesLittle(t *testing.T) {
+	without, with := instantMesh(t).Client(), instantMesh(t, fairlead.WithLimit(breaker.Limit{Service: 10, Endpoint: 10})).Client()
+	a, b := testing.AllocsPerRun(300, func() { get(t, without) }), testing.AllocsPerRun(300, func() { get(t, with) })
+	if b > a {
+		t.Errorf("%v allocations with a limit, %v without", b, a)
+	}
+}
+
+// A service that answers one call in five gets a tenth of its calls; when it is
+// well, it soon gets all of them.
+func TestThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(3)
+		mesh := f.mesh(t, fairlead.WithThrottle(retry.Throttle{}), fairlead.WithoutRetry(), fairlead.WithoutBreaker())
+		run := func(d time.Duration) (calls, throttled int64) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(ms) {
+				calls++
+				resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+				switch {
+				case errors.Is(err, retry.ErrThrottled):
+					throttled++
+				case err != nil:
+					t.Fatal(err)
+				default:
+					resp.Body.Close()
+				}
+			}
+			return calls, throttled
+		}
+		bad := sometimes(0.8, after(0, 503), after(0, 200))
+		for _, e := range f.endpoints {
+			e.does(after(0, 200))
+		}
+		if _, throttled := run(10 * time.Second); throttled != 0 {
+			t.Errorf("%d calls to a good service were throttled", throttled)
+		}
+		for _, e := range f.endpoints {
+			e.does(bad)
+		}
+		run(60 * time.Second)
+		calls, throttled := run(20 * time.Second)
+		if share := float64(throttled) / float64(calls); share < 0.85 || share > 0.92 {
+			t.Errorf("%.3f of calls were throttled, want 0.9", share)
+		}
+		for _, e := range f.endpoints {
+			e.does(after(0, 200))
+		}
+		run(40 * time.Second)
+		if _, throttled := run(10 * time.Second); throttled != 0 {
+			t.Errorf("%d calls were throttled 40 s after the service was well", throttled)
+		}
+	})
+}
+
+func TestFallback(t *testing.T) {
+	cached := func(req *http.Request, _ *http.Response, _ error) (*http.Response, error) {
+		resp := respond(req, 200)
+		resp.Body = io.NopCloser(strings.NewReader("cached"))
+		return resp, nil
+	}
+	errMine := errors.New("mine")
+	for _, tt := range []struct {
+		name     string
+		endpoint func(*http.Request) (*http.Response, error)
+		fallback fairlead.Fallback
+		body     string
+		err      error
+	}{
+		{"not needed", ok, nil, "body", nil},
+		{"no answer", dead, cached, "cached", nil},
+		{"503", after(0, 503), cached, "cached", nil},
+		{"429", after(0, 429), cached, "cached", nil},
+		{"404 is an answer", after(0, 404), nil, "body", nil},
+		{"leaves the answer", after(0, 503), func(_ *http.Request, resp *http.Response, err error) (*http.Response, error) { return resp, err }, "body", nil},
+		{"leaves the error", dead, func(_ *http.Request, resp *http.Response, err error) (*http.Response, error) { return resp, err }, "", errDead},
+		{"an error of its own", after(0, 503), func(*http.Request, *http.Response, error) (*http.Response, error) { return nil, errMine }, "", errMine},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(2)
+				var opened, closed atomic.Int64
+				for _, e := range f.endpoints {
+					e.does(func(req *http.Request) (*http.Response, error) {
+						resp, err := tt.endpoint(req)
+						if err == nil {
+							opened.Add(1)
+							resp.Body = closing{resp.Body, &closed}
+						}
+						return resp, err
+					})
+				}
+				fallback := func(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
+					if (resp == nil) == (err == nil) {
+						t.Errorf("the fallback gets %v and %v", resp, err)
+					}
+					if tt.fallback == nil {
+						t.Fatal("the fallback is called")
+					}
+					return tt.fallback(req, resp, err)
+				}
+				mesh := f.mesh(t, fairlead.WithFallback(fallback))
+				resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+				if !errors.Is(err, tt.err) {
+					t.Fatalf("error %v, want %v", err, tt.err)
+				}
+				if err == nil {
+					if got := readAll(t, resp); got != tt.body {
+						t.Errorf("the body is %q, want %q", got, tt.body)
+					}
+				}
+				atRest(t, mesh)
+				if opened.Load() != closed.Load() {
+					t.Errorf("%d bodies opened, %d closed", opened.Load(), closed.Load())
+				}
+			})
+		})
+	}
+	t.Run("not for those who left", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet(1)
+			f.endpoints[0].does(after(time.Minute, 200))
+			mesh := f.mesh(t, fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) {
+				t.Error("the fallback is called")
+				return nil, errMine
+			}))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error %v", err)
+			}
+			if _, err := mesh.RoundTrip(request(t, http.MethodGet, "http://unknown/", nil)); !errors.Is(err, fairlead.ErrUnknownService) {
+				t.Errorf("error %v", err)
+			}
+		})
+	})
+	t.Run("a panic leaks nothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet(1)
+			f.endpoints[0].does(after(0, 503))
+			mesh := f.mesh(t, fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) { panic("oh") }), fairlead.WithoutBreaker())
+			func() {
+				defer func() { _ = recover() }()
+				_, _ = mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil)) //nolint:bodyclose // it panics
+			}()
+			atRest(t, mesh)
+		})
+	})
+}
