@@ -35,6 +35,7 @@ type link struct {
 	pinned *pinned           // nil until made, and with WithEndpointTransport; guarded by mu
 	custom http.RoundTripper // of WithEndpointTransport; guarded by mu
 	left   bool              // guarded by mu
+	use    use               // guarded by connections.mu
 }
 
 // roundTripper is a pointer's worth of http.RoundTripper.
