@@ -102,3 +102,16 @@ func TestBadMaxIdleConns(t *testing.T) {
 		}
 	}
 }
+
+func TestHTTP2IsPingedByDefault(t *testing.T) {
+	seen := make(chan http.HTTP2Config, 1)
+	mesh := newMesh(t, []*server{newServer(t, hello)}, fairlead.WithTransport(func(tr *http.Transport) { seen <- *tr.HTTP2 }))
+	resp, err := mesh.Client().Get("http://users/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readAll(t, resp)
+	if h := <-seen; h.SendPingTimeout != 15*time.Second || h.PingTimeout != 15*time.Second {
+		t.Errorf("pings after %v, given up after %v, want 15 s and 15 s", h.SendPingTimeout, h.PingTimeout)
+	}
+}
