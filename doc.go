@@ -49,5 +49,5 @@
 // Pinned transports use no proxy. A request's body is remembered for a retry up
 // to 64 KiB unless the request has GetBody; what is larger is sent once. An
 // endpoint with an address that is a host name is looked up at each dial. Idle
-// connections are bounded per endpoint, not over the Mesh.
+// connections are bounded per endpoint, and over the Mesh by [WithMaxIdleConns].
 package fairlead

@@ -144,5 +144,5 @@ func (l *link) dialCheck(ctx context.Context, network, addr string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return l.service.mesh.conns.track(conn), nil
+	return l.service.mesh.conns.track(conn, l), nil
 }

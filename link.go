@@ -38,6 +38,7 @@ type link struct {
 	pinned *pinned           // nil until made, and with WithEndpointTransport; guarded by mu
 	custom http.RoundTripper // of WithEndpointTransport; guarded by mu
 	left   bool              // guarded by mu
+	use    use               // guarded by connections.mu
 
 	stopChecks func() // nil while there are no active checks; guarded by mu
 	ignored    bool   // there will be none any more; guarded by mu

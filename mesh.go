@@ -63,6 +63,7 @@ func New(resolver discovery.Resolver, opts ...Option) (*Mesh, error) {
 		options:   o,
 		logger:    o.logger,
 		telemetry: telemetry,
+		conns:     connections{maxIdle: o.maxIdle},
 		start:     time.Now(),
 		ended:     make(chan struct{}),
 		quiet:     make(chan struct{}, 1),

@@ -45,6 +45,7 @@ type options struct {
 	logger      *slog.Logger
 	maxServices int
 	idleAfter   time.Duration
+	maxIdle     int // connections
 }
 
 // settings are what is chosen per service.
@@ -88,6 +89,7 @@ func newOptions(opts []Option) (*options, error) {
 		logger:      slog.Default(),
 		maxServices: defaultMaxServices,
 		idleAfter:   defaultIdleAfter,
+		maxIdle:     defaultMaxIdle(),
 	}
 	var errs []error
 	for i, opt := range opts {

@@ -87,7 +87,7 @@ func (p *pinned) dialTCP(ctx context.Context, network, _ string) (net.Conn, erro
 	if err != nil {
 		return nil, &dialError{addr: addr, err: err}
 	}
-	return p.link.service.mesh.conns.track(conn), nil
+	return p.link.service.mesh.conns.track(conn, p.link), nil
 }
 
 // dialTLS makes the handshake too, so that its failure is known to have sent
@@ -150,15 +150,18 @@ func (p *pinned) check(ctx context.Context, tlsAddr string) error {
 }
 
 // connections are the open connections of a Mesh that it dialled itself, for
-// Close to cut.
+// Close to cut and for the bound on idle ones.
 type connections struct {
-	mu     sync.Mutex
-	open   map[*connection]struct{} // nil after closeAll; guarded by mu
-	closed bool                     // guarded by mu
+	maxIdle int
+	mu      sync.Mutex
+	open    map[*connection]struct{} // nil after closeAll; guarded by mu
+	closed  bool                     // guarded by mu
+	sweeper *time.Timer              // nil while few are open; guarded by mu
+	sweeps  uint64                   // so far; guarded by mu
 }
 
-func (c *connections) track(conn net.Conn) net.Conn {
-	tracked := &connection{Conn: conn, all: c}
+func (c *connections) track(conn net.Conn, l *link) net.Conn {
+	tracked := &connection{Conn: conn, all: c, link: l}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -169,6 +172,7 @@ func (c *connections) track(conn net.Conn) net.Conn {
 		c.open = make(map[*connection]struct{})
 	}
 	c.open[tracked] = struct{}{}
+	c.watchIdleLocked()
 	return tracked
 }
 
@@ -176,6 +180,9 @@ func (c *connections) closeAll() {
 	c.mu.Lock()
 	open := c.open
 	c.open, c.closed = nil, true
+	if c.sweeper != nil {
+		c.sweeper.Stop()
+	}
 	c.mu.Unlock()
 	for conn := range open {
 		conn.Conn.Close()
@@ -184,7 +191,8 @@ func (c *connections) closeAll() {
 
 type connection struct {
 	net.Conn
-	all *connections
+	all  *connections
+	link *link
 }
 
 func (c *connection) Close() error {

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package fairlead
+
+func defaultMaxIdle() int { return maxIdleUnknown }
