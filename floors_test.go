@@ -27,6 +27,7 @@ var floors = map[string]int{
 	"":                       3,
 	"balancer/grpcbalancer":  4,
 	"internal/consultest":    5,
+	"internal/silence":       5,
 }
 
 // heavy are the modules that only those link who ask for them.

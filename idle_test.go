@@ -111,7 +111,7 @@ func TestHTTP2IsPingedByDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	readAll(t, resp)
-	if h := <-seen; h.SendPingTimeout != 15*time.Second || h.PingTimeout != 15*time.Second {
-		t.Errorf("pings after %v, given up after %v, want 15 s and 15 s", h.SendPingTimeout, h.PingTimeout)
+	if h := <-seen; h.SendPingTimeout != 10*time.Second || h.PingTimeout != 5*time.Second {
+		t.Errorf("pings after %v, given up after %v, want 10 s and 5 s", h.SendPingTimeout, h.PingTimeout)
 	}
 }

@@ -146,8 +146,10 @@ func (l *link) probed(answered, late bool) {
 	}
 }
 
-// check is what a breaker does before it lets a live call probe.
+// check is what a breaker does before it lets a live call probe. The probe is to go
+// over a new connection: one of before may be dead although it is open.
 func (l *link) check(ctx context.Context) error {
+	l.closeIdle()
 	if c := l.service.checker; c != nil {
 		return c.Check(ctx, l.target())
 	}

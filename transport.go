@@ -17,8 +17,8 @@ const (
 	dialTimeout     = 3 * time.Second  // for TCP, and again for TLS
 	idleConnTimeout = 90 * time.Second // as http.DefaultTransport
 	idlePerEndpoint = 100
-	pingAfter       = 15 * time.Second // of silence on an HTTP/2 connection
-	pingTimeout     = 15 * time.Second
+	pingAfter       = 10 * time.Second // of silence on an HTTP/2 connection
+	pingTimeout     = 5 * time.Second
 	continueTimeout = time.Second // as http.DefaultTransport
 	keepAlive       = 15 * time.Second
 )

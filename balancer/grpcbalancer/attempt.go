@@ -101,6 +101,9 @@ func (c *call) endAttempt(t *try, e ending) (last bool) {
 	if t.lease.Probe() {
 		c.core.Probed(t.lease.Node(), e.received && !c.late.Load(), c.late.Load())
 	}
+	if o.Verdict == balancer.Failure && cutOff(e.err) {
+		c.policy.doubt(t.lease.Node())
+	}
 	t.verdict(o, e)
 	c.outcome = o
 	c.sent = c.sent && (e.sent || e.err != nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"sync"
@@ -221,7 +222,7 @@ func (p *policy) run() {
 // has to follow, another update comes after it.
 func (p *policy) update() {
 	p.follow(p.service.Balancer().Nodes())
-	stale := false
+	stale := p.renew()
 	for _, n := range p.nodes {
 		stale = p.link(n).revive() || stale
 	}
@@ -298,6 +299,40 @@ func (p *policy) connect(n *balancer.Node) *link {
 	return l
 }
 
+// doubt is told that an attempt had no answer in time.
+func (p *policy) doubt(n *balancer.Node) {
+	if l := p.link(n); l != nil {
+		l.silent.Store(true)
+	}
+}
+
+// renew replaces links that may be dead although their connection is open, and
+// reports whether there were any: a half-open endpoint is to prove itself over one
+// that works. gRPC finds out by pings, which servers refuse unless both sides have
+// agreed on them, or after the many minutes that TCP takes.
+func (p *policy) renew() bool {
+	now, dead := *p.links.Load(), []*link(nil)
+	for _, n := range p.nodes {
+		l := now[n]
+		if !l.doubtful(n) {
+			continue
+		}
+		if dead == nil {
+			now = maps.Clone(now)
+		}
+		dead = append(dead, l)
+		now[n] = p.connect(n)
+	}
+	if dead == nil {
+		return false
+	}
+	p.links.Store(&now)
+	for _, l := range dead {
+		l.close() // streams that live go on
+	}
+	return true
+}
+
 // link returns the link to a node, nil while there is none.
 func (p *policy) link(n *balancer.Node) *link { return (*p.links.Load())[n] }
 
@@ -307,7 +342,7 @@ func (p *policy) connected(n *balancer.Node) bool {
 	if l == nil {
 		return false
 	}
-	ready := l.state.Load().ConnectivityState == connectivity.Ready
+	ready := l.state.Load().ConnectivityState == connectivity.Ready && !l.doubtful(n)
 	l.seen.Store(ready)
 	return ready
 }
@@ -321,6 +356,12 @@ type link struct {
 	calls  sync.Mutex               // gRPC's policies expect one call at a time
 	state  atomic.Pointer[lb.State] // the child's
 	seen   atomic.Bool              // what the view was last told
+	silent atomic.Bool              // an attempt had no answer in time
+}
+
+// doubtful reports whether the link is to be replaced before it is used again.
+func (l *link) doubtful(n *balancer.Node) bool {
+	return l.silent.Load() && n.State() == balancer.HalfOpen
 }
 
 // NewSubConn has the child hear of its connection when nobody else calls it.
