@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
+)
+
+// method is what kind of call one was.
+type method uint8
+
+const (
+	get method = iota
+	post
+	rpc
+)
+
+// record is what became of one call.
+type record struct {
+	start    time.Duration // after the load began
+	took     time.Duration // to the headers' end; of an RPC to its own
+	whole    time.Duration // to the body's end
+	status   int16         // 0: no headers
+	slot     int8          // who answered, or -1
+	attempts uint8
+	method   method
+	broken   bool   // the body broke off
+	kind     string // of the error, empty if none
+}
+
+// failed reports an error before the headers, or a status that says as much.
+func (r *record) failed() bool { return r.status == 0 || r.status >= 500 || r.status == 429 }
+
+// errorKind names an error in a few words, of which there are only few.
+func errorKind(err error) string {
+	var dial *net.OpError
+	switch {
+	case errors.Is(err, balancer.ErrAllRejected):
+		return "all breakers open"
+	case errors.Is(err, balancer.ErrNoEndpoints):
+		return "no endpoints"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection refused"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return "connection reset"
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return "dial"
+	case strings.HasSuffix(err.Error(), "EOF"):
+		return "connection closed"
+	}
+	return "other: " + firstWords(err.Error(), 60)
+}
+
+func firstWords(s string, n int) string {
+	if i := strings.LastIndex(s, `": `); i >= 0 {
+		s = s[i+3:]
+	}
+	return s[:min(n, len(s))]
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+const second = time.Second
+
+// table is the short scenarios.
+func table() []Scenario {
+	var all []Scenario
+	all = append(all, someSick()...)
+	all = append(all, allFailALittle()...)
+	all = append(all, oneOfFive()...)
+	all = append(all, allSick(), rolling())
+	return all
+}
+
+var ordinary = Load{Callers: 16, Rate: 600, Timeout: 10 * second}
+
+// someSick: a part of the fleet answers, but badly.
+func someSick() []Scenario {
+	var all []Scenario
+	for _, fleet := range []struct{ sick, of int }{{1, 3}, {2, 6}, {2, 12}} {
+		for _, fault := range []Action{fast503, later503, limited429, half500} {
+			slots := firsts(fleet.sick)
+			all = append(all, Scenario{
+				Name:    fmt.Sprintf("%d of %d: %s", fleet.sick, fleet.of, fault.Name),
+				Servers: fleet.of, Load: ordinary, Mesh: Mesh{Guard: breakers},
+				Steps:  []Step{{2 * second, fault, slots}, {10 * second, healed, slots}},
+				Length: 11 * second, LetIn: 15 * second,
+				Bounds: []Bound{
+					errorsWhile(mostErrors(fleet.sick, fleet.of, fault)), attemptsWhile(1.05, 0),
+					letInWithin(10 * second), fairAfter(3 * second),
+				},
+			})
+		}
+	}
+	return all
+}
+
+// mostErrors: a 500 is not retried; of two that are sick among six, one may
+// retry on the other.
+func mostErrors(sick, of int, fault Action) float64 {
+	switch {
+	case fault.Name == half500.Name:
+		return 0.01
+	case sick == 2 && of == 6:
+		return 0.005
+	}
+	return 0.0005
+}
+
+// allFailALittle: a bug that every endpoint has.
+func allFailALittle() []Scenario {
+	var all []Scenario
+	for _, n := range []int{1, 3, 10} {
+		all = append(all, Scenario{
+			Name:    fmt.Sprintf("all %d: 22 %%, then 30 %% errors", n),
+			Servers: n, Load: ordinary, Mesh: Mesh{Guard: breakers},
+			Steps:  []Step{{0, errorsAt(0.22), firsts(n)}, {6 * second, errorsAt(0.30), firsts(n)}},
+			Length: 12 * second,
+			Bounds: []Bound{addedErrors(0.01)},
+		})
+	}
+	return all
+}
+
+// oneOfFive: one endpoint is gone, or so it looks.
+func oneOfFive() []Scenario {
+	var all []Scenario
+	for _, h2c := range []bool{false, true} {
+		for _, fault := range []Action{sigkill, sigstop, resets, blackHole, halves, slow100} {
+			name := "1 of 5: " + fault.Name
+			if h2c {
+				name += ", h2c"
+			}
+			all = append(all, Scenario{
+				Name: name, Servers: 5, Proxied: true, Load: ordinary,
+				Mesh:   Mesh{Guard: breakers, AttemptTimeout: second, H2C: h2c},
+				Steps:  []Step{{3 * second, fault, []int{0}}, {12 * second, healed, []int{0}}},
+				Length: 13 * second,
+				Bounds: []Bound{noErrors(), p99Within(5*second, 2)},
+			})
+		}
+	}
+	return all
+}
+
+// allSick: the whole service is down for a while.
+func allSick() Scenario {
+	const n = 3
+	return Scenario{
+		Name: "all 3: 503 fast, then well", Servers: n, Load: ordinary, Mesh: Mesh{Guard: breakers},
+		Steps:  []Step{{2 * second, fast503, firsts(n)}, {8 * second, healed, firsts(n)}},
+		Length: 13 * second,
+		Bounds: []Bound{attemptsWhile(1.2, 10), healthyWithin(2 * second)},
+	}
+}
+
+// rolling: everything is restarted, Consul included.
+func rolling() Scenario {
+	return Scenario{
+		Name: "rolling restart of 5 and Consul", Servers: 5, Load: ordinary, Mesh: Mesh{Guard: breakers},
+		Steps: []Step{
+			{2 * second, replace, []int{0}}, {4 * second, replace, []int{1}},
+			{6 * second, consulDies, nil}, {9 * second, consulReturns, nil},
+			{16 * second, replace, []int{2}}, {18 * second, replace, []int{3}}, {20 * second, replace, []int{4}},
+		},
+		Length: 24 * second,
+		Bounds: []Bound{noErrors()},
+	}
+}
+
+// firsts are the first n servers.
+func firsts(n int) []int {
+	slots := make([]int, n)
+	for i := range slots {
+		slots[i] = i
+	}
+	return slots
+}
