@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -40,10 +41,16 @@ func errorsWhile(most float64) Bound {
 	return Bound{"errors during the fault", most, percent, func(r *Result) float64 { return share(r.faulty(), errorsBefore) }}
 }
 
-// noErrors allows none at all before the headers.
-func noErrors() Bound {
+// noErrors allows none at all before the headers of calls by these methods.
+func noErrors(methods ...method) Bound {
 	return Bound{"errors before the headers", 0, plain, func(r *Result) float64 {
-		return math.Round(share(r.Records, errorsBefore) * float64(len(r.Records)))
+		n := 0
+		for i := range r.Records {
+			if rec := &r.Records[i]; rec.failed() && slices.Contains(methods, rec.method) {
+				n++
+			}
+		}
+		return float64(n)
 	}}
 }
 

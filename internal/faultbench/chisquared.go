@@ -20,11 +20,28 @@ func even(counts []int) float64 {
 	return sum / critical(len(counts)-1)
 }
 
-// critical is the quantile of the chi-squared distribution at 1 - 1e-6, by the
-// approximation of Wilson and Hilferty.
+// critical is the quantile of the chi-squared distribution at 1 - 1e-6.
 func critical(freedom int) float64 {
-	const z = 4.753424
-	k := float64(freedom)
-	root := 1 - 2/(9*k) + z*math.Sqrt(2/(9*k))
-	return k * root * root * root
+	low, high := 0.0, 1000.0
+	for range 60 {
+		if middle := (low + high) / 2; exceeds(middle, freedom) > 1e-6 {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
+}
+
+// exceeds is the probability of a chi squared above x: that of one or two
+// degrees of freedom, and a term for each two more.
+func exceeds(x float64, freedom int) float64 {
+	k, p := 2.0, math.Exp(-x/2)
+	if freedom%2 == 1 {
+		k, p = 1, math.Erfc(math.Sqrt(x/2))
+	}
+	for ; k < float64(freedom); k += 2 {
+		p += math.Pow(x/2, k/2) * math.Exp(-x/2) / math.Gamma(k/2+1)
+	}
+	return p
 }

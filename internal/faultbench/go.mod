@@ -5,7 +5,9 @@ go 1.26.0
 require (
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/fairlead-go/fairlead v0.0.0
+	github.com/google/go-cmp v0.7.0
 	github.com/rs/zerolog v1.28.0
+	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.75.0
 )
 

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"syscall"
 	"time"
+
+	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead/balancer"
 )
@@ -38,6 +39,9 @@ func (r *record) failed() bool { return r.status == 0 || r.status >= 500 || r.st
 
 // errorKind names an error in a few words, of which there are only few.
 func errorKind(err error) string {
+	if code, ok := grpcstatus.FromError(err); ok {
+		return "rpc " + code.Code().String()
+	}
 	var dial *net.OpError
 	switch {
 	case errors.Is(err, balancer.ErrAllRejected):
@@ -52,15 +56,14 @@ func errorKind(err error) string {
 		return "connection reset"
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return "dial"
-	case strings.HasSuffix(err.Error(), "EOF"):
-		return "connection closed"
 	}
-	return "other: " + firstWords(err.Error(), 60)
+	return innermost(err)
 }
 
-func firstWords(s string, n int) string {
-	if i := strings.LastIndex(s, `": `); i >= 0 {
-		s = s[i+3:]
+// innermost is the text of the cause of all, which names no addresses.
+func innermost(err error) string {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
 	}
-	return s[:min(n, len(s))]
+	return err.Error()[:min(60, len(err.Error()))]
 }

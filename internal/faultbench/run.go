@@ -132,14 +132,11 @@ func dial(mesh *fairlead.Mesh) (*grpc.ClientConn, error) {
 func (r *Result) take(f *fleet, l *load) error {
 	s := r.Scenario
 	r.From, r.To = s.fault()
-	from, to := r.From, r.To
+	to := r.To
 	for _, step := range s.Steps {
 		time.Sleep(time.Until(l.began.Add(step.At)))
 		if err := f.do(step); err != nil {
 			return err
-		}
-		if step.At == from {
-			r.From = min(r.From, step.At)
 		}
 		if step.At == to {
 			r.To = time.Since(l.began)

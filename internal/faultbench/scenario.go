@@ -108,6 +108,8 @@ func (s *Scenario) validateStep(i int) error {
 		return fmt.Errorf("At is %v, want the steps in order", step.At)
 	case step.Do.needsProxy() && !s.Proxied:
 		return fmt.Errorf("%s is the network's, want Proxied", step.Do.Name)
+	case step.Do.kind == roll && s.Proxied:
+		return errors.New("a successor has an address of its own, want no Proxied")
 	case step.Do.ofConsul() != (len(step.On) == 0):
 		return fmt.Errorf("On is %v, want servers, and none for Consul", step.On)
 	}

@@ -81,7 +81,7 @@ func oneOfFive() []Scenario {
 				Mesh:   Mesh{Guard: breakers, AttemptTimeout: second, H2C: h2c},
 				Steps:  []Step{{3 * second, fault, []int{0}}, {12 * second, healed, []int{0}}},
 				Length: 13 * second,
-				Bounds: []Bound{noErrors(), p99Within(5*second, 2)},
+				Bounds: []Bound{noErrors(get), p99Within(5*second, 2)},
 			})
 		}
 	}
@@ -101,15 +101,17 @@ func allSick() Scenario {
 
 // rolling: everything is restarted, Consul included.
 func rolling() Scenario {
+	load := ordinary
+	load.Posts = 0.2
 	return Scenario{
-		Name: "rolling restart of 5 and Consul", Servers: 5, Load: ordinary, Mesh: Mesh{Guard: breakers},
+		Name: "rolling restart of 5 and Consul", Servers: 5, Load: load, Mesh: Mesh{Guard: breakers},
 		Steps: []Step{
 			{2 * second, replace, []int{0}}, {4 * second, replace, []int{1}},
 			{6 * second, consulDies, nil}, {9 * second, consulReturns, nil},
 			{16 * second, replace, []int{2}}, {18 * second, replace, []int{3}}, {20 * second, replace, []int{4}},
 		},
 		Length: 24 * second,
-		Bounds: []Bound{noErrors()},
+		Bounds: []Bound{noErrors(get, post), notTwice()},
 	}
 }
 
