@@ -27,6 +27,9 @@ func (m *Mesh) open(resolver discovery.Resolver) (*fairlead.Mesh, error) {
 		fairlead.WithRetry(retry.Config{AttemptTimeout: m.AttemptTimeout}),
 		fairlead.WithAttemptMiddleware(countAttempts),
 	}, guards[m.Guard]...)
+	if m.Policy != nil {
+		options = append(options, fairlead.WithBalancer(m.Policy))
+	}
 	if m.H2C {
 		options = append(options, fairlead.WithTransport(speakH2C))
 	}

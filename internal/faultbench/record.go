@@ -21,6 +21,8 @@ const (
 	rpc
 )
 
+func (m method) String() string { return [...]string{"GETs", "POSTs", "RPCs"}[m] }
+
 // record is what became of one call.
 type record struct {
 	start    time.Duration // after the load began

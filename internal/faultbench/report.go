@@ -24,10 +24,13 @@ func report(w io.Writer, r *Result, took time.Duration) bool {
 }
 
 func (r *Result) printCalls(w io.Writer) {
-	errors, bodies := r.kinds()
 	fmt.Fprintf(w, "calls %d, requests at the servers %d, attempts per call %.4f (during the fault %.4f)\n",
 		len(r.Records), r.Counts.Requests, attemptsPerCall(r.Records), attemptsPerCall(r.faulty()))
-	fmt.Fprintf(w, "errors: %s; bodies broken off: %s\n", list(errors), list(bodies))
+	for _, m := range []method{get, post, rpc} {
+		if errors, bodies, calls := r.kinds(m); calls > 0 {
+			fmt.Fprintf(w, "%d %s: errors: %s; bodies broken off: %s\n", calls, m, list(errors), list(bodies))
+		}
+	}
 }
 
 func (r *Result) printLatencies(w io.Writer) {

@@ -115,16 +115,22 @@ func (r *Result) lastError() time.Duration {
 	return last
 }
 
-// kinds counts the errors by kind, those of broken bodies apart.
-func (r *Result) kinds() (errors, bodies map[string]int) {
+// kinds counts the errors of calls by a method by kind, those of broken bodies
+// apart, and the calls.
+func (r *Result) kinds(m method) (errors, bodies map[string]int, calls int) {
 	errors, bodies = make(map[string]int), make(map[string]int)
 	for i := range r.Records {
-		switch rec := &r.Records[i]; {
+		rec := &r.Records[i]
+		if rec.method != m {
+			continue
+		}
+		calls++
+		switch {
 		case rec.failed():
 			errors[rec.kind]++
 		case rec.broken:
 			bodies[rec.kind]++
 		}
 	}
-	return errors, bodies
+	return errors, bodies, calls
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
 )
 
 const (
@@ -45,7 +47,8 @@ type Load struct {
 
 // Mesh is how the caller is set up.
 type Mesh struct {
-	Guard          string // a key of guards
+	Guard          string          // a key of guards
+	Policy         balancer.Policy // nil: the default
 	AttemptTimeout time.Duration
 	H2C            bool
 }

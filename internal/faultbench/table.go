@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/fairlead-go/fairlead/balancer"
 )
 
 const second = time.Second
@@ -72,20 +74,27 @@ func oneOfFive() []Scenario {
 	var all []Scenario
 	for _, h2c := range []bool{false, true} {
 		for _, fault := range []Action{sigkill, sigstop, resets, blackHole, halves, slow100} {
-			name := "1 of 5: " + fault.Name
-			if h2c {
-				name += ", h2c"
-			}
-			all = append(all, Scenario{
-				Name: name, Servers: 5, Proxied: true, Load: ordinary,
-				Mesh:   Mesh{Guard: breakers, AttemptTimeout: second, H2C: h2c},
-				Steps:  []Step{{3 * second, fault, []int{0}}, {12 * second, healed, []int{0}}},
-				Length: 13 * second,
-				Bounds: []Bound{noErrors(get), p99Within(5*second, 2)},
-			})
+			all = append(all, oneOfFiveHas(fault, Mesh{H2C: h2c}))
 		}
 	}
-	return all
+	return append(all, oneOfFiveHas(slow100, Mesh{Policy: balancer.LeastConn()}))
+}
+
+func oneOfFiveHas(fault Action, mesh Mesh) Scenario {
+	name := "1 of 5: " + fault.Name
+	if mesh.H2C {
+		name += ", h2c"
+	}
+	if mesh.Policy != nil {
+		name += ", " + mesh.Policy.Name()
+	}
+	mesh.Guard, mesh.AttemptTimeout = breakers, second
+	return Scenario{
+		Name: name, Servers: 5, Proxied: true, Load: ordinary, Mesh: mesh,
+		Steps:  []Step{{3 * second, fault, []int{0}}, {12 * second, healed, []int{0}}},
+		Length: 13 * second,
+		Bounds: []Bound{noErrors(get), p99Within(5*second, 2)},
+	}
 }
 
 // allSick: the whole service is down for a while.
