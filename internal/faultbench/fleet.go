@@ -29,8 +29,8 @@ type slot struct {
 	addr   string // of the server
 	known  string // what is registered
 	killed bool
-	paused bool
-	sick   bool // its proxy is poisoned
+	paused *paused // nil unless it is
+	sick   bool    // its proxy is poisoned
 }
 
 func startFleet(s *Scenario, on *stage) (*fleet, error) {
@@ -67,7 +67,8 @@ func (f *fleet) fill(sl *slot) error {
 		}
 		sl.known = a.Addr
 	}
-	return f.register(sl)
+	_, err := sl.server.ask(command{Do: "register", Addr: sl.known})
+	return err
 }
 
 // launch starts a server process at the slot's address.
@@ -79,11 +80,6 @@ func (f *fleet) launch(sl *slot) error {
 	}
 	sl.server, sl.addr, sl.killed = server, a.Addr, false
 	return nil
-}
-
-func (f *fleet) register(sl *slot) error {
-	_, err := sl.server.ask(command{Do: "register", Addr: sl.known})
-	return err
 }
 
 func (f *fleet) logFile(sl *slot) string { return filepath.Join(f.dir, "executed-"+sl.id) }
@@ -116,8 +112,7 @@ func (f *fleet) act(a Action, sl *slot) error {
 		sl.killed = true
 		sl.server.end(os.Kill)
 	case pause:
-		sl.paused = true
-		err = sl.server.cmd.Process.Signal(syscall.SIGSTOP)
+		sl.paused, err = sl.server.pause()
 	case roll:
 		err = f.roll(sl)
 	case heal:
@@ -153,10 +148,12 @@ func (f *fleet) heal(sl *slot) error {
 		if err := f.launch(sl); err != nil {
 			return err
 		}
-		return f.register(sl)
-	case sl.paused:
-		sl.paused = false
-		return sl.server.cmd.Process.Signal(syscall.SIGCONT)
+		_, err := sl.server.ask(command{Do: "return", Addr: sl.known}) // Consul may be down
+		return err
+	case sl.paused != nil:
+		p := sl.paused
+		sl.paused = nil
+		return p.resume()
 	}
 	_, err := sl.server.ask(command{Do: "behave", Fault: &Fault{}})
 	return err
@@ -211,6 +208,9 @@ func (f *fleet) executed() (map[string]int, error) {
 
 func (f *fleet) close() {
 	for _, sl := range f.slots {
+		if sl.paused != nil {
+			_ = sl.paused.resume()
+		}
 		if sl.server != nil {
 			sl.server.end(os.Kill)
 		}

@@ -27,14 +27,17 @@ const (
 
 // runAll runs one scenario after the other and returns the exit code.
 func runAll(scenarios []Scenario, seed uint64) int {
-	bad := 0
+	var bad []string
 	for i := range scenarios {
 		if !runOne(&scenarios[i], seed) {
-			bad++
+			bad = append(bad, scenarios[i].Name)
 		}
 	}
-	fmt.Printf("\n%d scenarios, %d failed\n", len(scenarios), bad)
-	return min(bad, 1)
+	fmt.Printf("\n%d scenarios, %d failed\n", len(scenarios), len(bad))
+	for _, name := range bad {
+		fmt.Printf("  FAIL  %s\n", name)
+	}
+	return min(len(bad), 1)
 }
 
 // runOne runs one scenario, within its hard deadline, prints it and tells

@@ -82,6 +82,9 @@ func (s *server) do(c command) (answer, error) {
 	switch c.Do {
 	case "register":
 		return answer{}, s.register(c.Addr)
+	case "return":
+		_, _, err := s.join(c.Addr)
+		return answer{}, err
 	case "behave":
 		s.fault.Store(c.Fault)
 		return answer{}, nil
@@ -92,38 +95,47 @@ func (s *server) do(c command) (answer, error) {
 }
 
 // register serves from now on, and is known under the address when it returns.
-// The process ends when it was told to and has left properly.
 func (s *server) register(addr string) error {
-	registrar, err := consul.NewRegistrar(consul.Config{Address: os.Getenv(serveAgent)}, consul.TTLCheck{TTL: ttl})
+	known, failed, err := s.join(addr)
 	if err != nil {
 		return err
 	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	known := &announcer{Registrar: registrar, done: make(chan struct{})}
-	serving := discovery.Serving{
-		Server:   &http.Server{Handler: s, Protocols: protocols, ReadHeaderTimeout: time.Minute},
-		Listener: s.listener, Registrar: known, Service: service,
-		Endpoint: discovery.Endpoint{ID: os.Getenv(serveID), Addr: addr}, Linger: linger,
-	}
-	failed := make(chan error, 1)
-	go func() {
-		err := serving.Run(s.ended)
-		_ = registrar.Close()
-		failed <- err
-		if s.ended.Err() != nil {
-			os.Exit(0)
-		}
-	}()
 	select {
-	case <-known.done:
+	case <-known:
 		return nil
 	case err := <-failed:
 		return fmt.Errorf("serving ended: %w", err)
 	case <-time.After(readSoon):
 		return fmt.Errorf("not registered within %v", readSoon)
 	}
+}
+
+// join serves and registers in the background. The process ends when it was told
+// to and has left properly.
+func (s *server) join(addr string) (known <-chan struct{}, failed <-chan error, err error) {
+	registrar, err := consul.NewRegistrar(consul.Config{Address: os.Getenv(serveAgent)}, consul.TTLCheck{TTL: ttl})
+	if err != nil {
+		return nil, nil, err
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	announce := &announcer{Registrar: registrar, done: make(chan struct{})}
+	serving := discovery.Serving{
+		Server:   &http.Server{Handler: s, Protocols: protocols, ReadHeaderTimeout: time.Minute},
+		Listener: s.listener, Registrar: announce, Service: service,
+		Endpoint: discovery.Endpoint{ID: os.Getenv(serveID), Addr: addr}, Linger: linger,
+	}
+	ended := make(chan error, 1)
+	go func() {
+		err := serving.Run(s.ended)
+		_ = registrar.Close()
+		ended <- err
+		if s.ended.Err() != nil {
+			os.Exit(0)
+		}
+	}()
+	return announce.done, ended, nil
 }
 
 // announcer is a Registrar that tells of its first success.

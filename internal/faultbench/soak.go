@@ -12,6 +12,10 @@ const (
 	faultMin    = time.Second
 	faultMax    = 8 * time.Second
 	restMax     = 6 * time.Second // of a server between two faults
+
+	consulRestMin = 10 * time.Second
+	consulRestMax = 60 * time.Second
+	consulDownMax = 5 * time.Second
 )
 
 // soak makes a scenario of random faults from a seed. Server 0 is always well.
@@ -26,8 +30,20 @@ func soak(seed uint64, length time.Duration) Scenario {
 	}
 }
 
-// randomFaults are faults of the servers but the first, each healed in the end,
-// one at a time for each server, in order.
+// consulRestarts kill Consul now and then, which comes back with nothing.
+func consulRestarts(between func(least, most time.Duration) time.Duration, length time.Duration) (steps []Step) {
+	for at := between(consulRestMin, consulRestMax); ; at += between(consulRestMin, consulRestMax) {
+		until := at + between(faultMin, consulDownMax)
+		if until >= length {
+			return steps
+		}
+		steps = append(steps, Step{at, consulDies, nil}, Step{until, consulReturns, nil})
+		at = until
+	}
+}
+
+// randomFaults are those of Consul and of the servers but the first, each healed
+// in the end, one at a time for each server, in order.
 func randomFaults(random *rand.Rand, servers int, length time.Duration) []Step {
 	faults := []Action{
 		fast503, later503, limited429, half500, errorsAt(0.3), slow100,
@@ -36,7 +52,7 @@ func randomFaults(random *rand.Rand, servers int, length time.Duration) []Step {
 	between := func(least, most time.Duration) time.Duration {
 		return least + time.Duration(random.Int64N(int64(most-least)))
 	}
-	var steps []Step
+	steps := consulRestarts(between, length)
 	for slot := 1; slot < servers; slot++ {
 		for at := between(0, restMax); ; at += between(0, restMax) {
 			until := at + between(faultMin, faultMax)

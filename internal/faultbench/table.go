@@ -90,7 +90,7 @@ func oneOfFiveHas(fault Action, mesh Mesh) Scenario {
 	}
 	mesh.Guard, mesh.AttemptTimeout = breakers, second
 	return Scenario{
-		Name: name, Servers: 5, Proxied: true, Load: ordinary, Mesh: mesh,
+		Name: name, Servers: 5, Proxied: fault.needsProxy(), Load: ordinary, Mesh: mesh,
 		Steps:  []Step{{3 * second, fault, []int{0}}, {12 * second, healed, []int{0}}},
 		Length: 13 * second,
 		Bounds: []Bound{noErrors(get), p99Within(5*second, 2)},
