@@ -21,17 +21,20 @@ func table() []Scenario {
 
 var ordinary = Load{Callers: 16, Rate: 600, Timeout: 10 * second}
 
-// someSick: a part of the fleet answers, but badly.
+// someSick: a part of the fleet answers, but badly. To find that out costs a
+// number of errors whatever the load, so that their share says something only of
+// many calls: here 15,000.
 func someSick() []Scenario {
 	var all []Scenario
+	load := Load{Callers: 32, Rate: 1500, Timeout: 10 * second}
 	for _, fleet := range []struct{ sick, of int }{{1, 3}, {2, 6}, {2, 12}} {
 		for _, fault := range []Action{fast503, later503, limited429, half500} {
 			slots := firsts(fleet.sick)
 			all = append(all, Scenario{
 				Name:    fmt.Sprintf("%d of %d: %s", fleet.sick, fleet.of, fault.Name),
-				Servers: fleet.of, Load: ordinary, Mesh: Mesh{Guard: breakers},
-				Steps:  []Step{{2 * second, fault, slots}, {10 * second, healed, slots}},
-				Length: 11 * second, LetIn: 15 * second,
+				Servers: fleet.of, Load: load, Mesh: Mesh{Guard: breakers},
+				Steps:  []Step{{2 * second, fault, slots}, {12 * second, healed, slots}},
+				Length: 13 * second, LetIn: 15 * second,
 				Bounds: []Bound{
 					errorsWhile(mostErrors(fleet.sick, fleet.of, fault)), attemptsWhile(1.05, 0),
 					letInWithin(10 * second), fairAfter(3 * second),
