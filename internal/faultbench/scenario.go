@@ -78,7 +78,7 @@ func (s *Scenario) validate() error {
 	}
 	for i := range s.Steps {
 		if err := s.validateStep(i); err != nil {
-			return fail("step %d: %v", i, err)
+			return fail("%v", err)
 		}
 	}
 	return nil
@@ -87,38 +87,41 @@ func (s *Scenario) validate() error {
 func (l *Load) validate(length time.Duration) error {
 	switch {
 	case l.Callers < 1 || l.Callers > maxCallers:
-		return fmt.Errorf("Load.Callers is %d, want 1 to %d", l.Callers, maxCallers)
+		return fmt.Errorf("load: Callers is %d, want 1 to %d", l.Callers, maxCallers)
 	case l.Rate < 1 || l.Rate > maxRate:
-		return fmt.Errorf("Load.Rate is %d, want 1 to %d", l.Rate, maxRate)
+		return fmt.Errorf("load: Rate is %d, want 1 to %d", l.Rate, maxRate)
 	case float64(l.Rate)*length.Seconds() > maxCalls:
-		return fmt.Errorf("Load.Rate is %d for %v, want at most %d calls", l.Rate, length, maxCalls)
+		return fmt.Errorf("load: Rate is %d for %v, want at most %d calls", l.Rate, length, maxCalls)
 	case l.Timeout <= 0 || l.Timeout > time.Minute:
-		return fmt.Errorf("Load.Timeout is %v, want more than 0 and at most 1m", l.Timeout)
+		return fmt.Errorf("load: Timeout is %v, want more than 0 and at most 1m", l.Timeout)
 	case l.Posts < 0 || l.RPCs < 0 || l.Posts+l.RPCs > 1:
-		return fmt.Errorf("Load.Posts is %v and Load.RPCs %v, want shares", l.Posts, l.RPCs)
+		return fmt.Errorf("load: Posts is %v and RPCs %v, want shares", l.Posts, l.RPCs)
 	}
 	return nil
 }
 
 func (s *Scenario) validateStep(i int) error {
 	step := s.Steps[i]
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("step %d: %s", i, fmt.Sprintf(format, args...))
+	}
 	switch {
 	case step.Do.kind == nothing:
-		return errors.New("does nothing")
+		return fail("does nothing")
 	case step.At < 0 || step.At >= s.Length:
-		return fmt.Errorf("At is %v, want 0 to less than Length, %v", step.At, s.Length)
+		return fail("At is %v, want 0 to less than Length, %v", step.At, s.Length)
 	case i > 0 && step.At < s.Steps[i-1].At:
-		return fmt.Errorf("At is %v, want the steps in order", step.At)
+		return fail("At is %v, want the steps in order", step.At)
 	case step.Do.needsProxy() && !s.Proxied:
-		return fmt.Errorf("%s is the network's, want Proxied", step.Do.Name)
+		return fail("%s is the network's, want Proxied", step.Do.Name)
 	case step.Do.kind == roll && s.Proxied:
-		return errors.New("a successor has an address of its own, want no Proxied")
+		return fail("a successor has an address of its own, want no Proxied")
 	case step.Do.ofConsul() != (len(step.On) == 0):
-		return fmt.Errorf("On is %v, want servers, and none for Consul", step.On)
+		return fail("On is %v, want servers, and none for Consul", step.On)
 	}
 	for _, slot := range step.On {
 		if slot < 0 || slot >= s.Servers {
-			return fmt.Errorf("On has %d, want 0 to %d", slot, s.Servers-1)
+			return fail("On has %d, want 0 to %d", slot, s.Servers-1)
 		}
 	}
 	return nil

@@ -57,8 +57,7 @@ type server struct {
 // serve is the main function of a server's process.
 func serve() {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	ended, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
+	ended, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM) // for good
 	s := &server{rpc: grpc.NewServer(), ended: ended, body: strings.Repeat("x", bodySize)}
 	s.fault.Store(&Fault{})
 	healthpb.RegisterHealthServer(s.rpc, health.NewServer())

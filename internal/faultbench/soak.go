@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	soakServers = 6
-	faultMin    = time.Second
-	faultMax    = 8 * time.Second
-	restMax     = 6 * time.Second // of a server between two faults
+	soakServers   = 6
+	shortestFault = time.Second
+	longestFault  = 8 * time.Second
+	longestRest   = 6 * time.Second // of a server between two faults
 
-	consulRestMin = 10 * time.Second
-	consulRestMax = 60 * time.Second
-	consulDownMax = 5 * time.Second
+	consulRestsAtLeast = 10 * time.Second
+	consulRestsAtMost  = 60 * time.Second
+	consulDownAtMost   = 5 * time.Second
 )
 
 // soak makes a scenario of random faults from a seed. Server 0 is always well.
@@ -32,8 +32,8 @@ func soak(seed uint64, length time.Duration) Scenario {
 
 // consulRestarts kill Consul now and then, which comes back with nothing.
 func consulRestarts(between func(least, most time.Duration) time.Duration, length time.Duration) (steps []Step) {
-	for at := between(consulRestMin, consulRestMax); ; at += between(consulRestMin, consulRestMax) {
-		until := at + between(faultMin, consulDownMax)
+	for at := between(consulRestsAtLeast, consulRestsAtMost); ; at += between(consulRestsAtLeast, consulRestsAtMost) {
+		until := at + between(shortestFault, consulDownAtMost)
 		if until >= length {
 			return steps
 		}
@@ -54,8 +54,8 @@ func randomFaults(random *rand.Rand, servers int, length time.Duration) []Step {
 	}
 	steps := consulRestarts(between, length)
 	for slot := 1; slot < servers; slot++ {
-		for at := between(0, restMax); ; at += between(0, restMax) {
-			until := at + between(faultMin, faultMax)
+		for at := between(0, longestRest); ; at += between(0, longestRest) {
+			until := at + between(shortestFault, longestFault)
 			if until >= length {
 				break
 			}
