@@ -15,6 +15,8 @@ const (
 	noBreakers = "no breakers"
 )
 
+// guards are the options of each. What is new belongs here, and into scenarios
+// beside those with breakers.
 var guards = map[string][]fairlead.Option{
 	breakers:   {},
 	noBreakers: {fairlead.WithoutBreaker()},

@@ -15,7 +15,7 @@ func table() []Scenario {
 	all = append(all, someSick()...)
 	all = append(all, allFailALittle()...)
 	all = append(all, oneOfFive()...)
-	all = append(all, allSick(), rolling())
+	all = append(all, allSick(fast503), allSick(sigkill), allSick(blackHole), rolling())
 	return all
 }
 
@@ -101,11 +101,12 @@ func oneOfFiveHas(fault Action, mesh Mesh) Scenario {
 }
 
 // allSick: the whole service is down for a while.
-func allSick() Scenario {
+func allSick(fault Action) Scenario {
 	const n = 3
 	return Scenario{
-		Name: "all 3: 503 fast, then well", Servers: n, Load: ordinary, Mesh: Mesh{Guard: breakers},
-		Steps:  []Step{{2 * second, fast503, firsts(n)}, {8 * second, healed, firsts(n)}},
+		Name: "all 3: " + fault.Name + ", then well", Servers: n, Proxied: fault.needsProxy(), Load: ordinary,
+		Mesh:   Mesh{Guard: breakers, AttemptTimeout: second},
+		Steps:  []Step{{2 * second, fault, firsts(n)}, {8 * second, healed, firsts(n)}},
 		Length: 13 * second,
 		Bounds: []Bound{attemptsWhile(1.2, 10), healthyWithin(2 * second)},
 	}
