@@ -5,12 +5,17 @@ GOLANGCI    = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The modules whose tests are run. internal/consultool only pins a tool, and with
-# internal/newest .ci/test runs some of the tests once more.
+# internal/newest .ci/test runs some of the tests once more. It runs those of
+# internal/faultbench too, which like these is no part of the workspace.
 MODULES = . examples internal/interop
 
 FUZZTIME = 5s
 
-.PHONY: test lint fuzz consul bench help
+# Of the fault bench: SEED and RUN (a regular expression of scenarios) may be given.
+SOAK       = 10m
+FAULTBENCH = cd internal/faultbench && GOWORK=off go run
+
+.PHONY: test lint fuzz consul bench faults soak help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -20,6 +25,7 @@ test: consul ## every test of every module with the race detector; a skip fails
 
 lint: ## vet, staticcheck and golangci-lint
 	@for m in $(MODULES); do (cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go run $(GOLANGCI) run ./...) || exit 1; done
+	@cd internal/faultbench && export GOWORK=off && go vet ./... && go run $(STATICCHECK) ./... && go run $(GOLANGCI) run ./...
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 
 fuzz: ## a short smoke run of every fuzz target
@@ -30,3 +36,9 @@ consul: ## build the real Consul agent that the tests run, into .bin/
 
 bench: ## benchmarks of the root module
 	go test -run '^$$' -bench . -benchmem ./...
+
+faults: consul ## endpoints fail in all ways we know, and bounds must hold: 10 minutes, see internal/faultbench
+	@$(FAULTBENCH) . $(if $(SEED),-seed $(SEED)) $(if $(RUN),-run '$(RUN)')
+
+soak: consul ## random faults under 64 callers with the race detector, for SOAK = 10m
+	@$(FAULTBENCH) -race . $(if $(SEED),-seed $(SEED)) -soak $(SOAK)

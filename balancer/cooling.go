@@ -12,6 +12,7 @@ import (
 const (
 	coolWindow     = 10 * time.Second // over which overload is compared
 	coolMinSamples = 20
+	coolInARow     = 5                // answers of which each is overload prove as much, as failures do to a breaker
 	coolBase       = time.Second // of a cooling by comparison, doubled each time
 	coolMax        = 10 * time.Second
 	coolMaxAsked   = 30 * time.Second // of a cooling the endpoint asked for
@@ -71,7 +72,9 @@ func (n *Node) heed(o Outcome) {
 // overloaded reports whether the node's share of overload is clearly worse than its peers'.
 func (n *Node) overloaded(now time.Time, window *rolling.Window) bool {
 	rate, samples := window.Rate(now)
-	if samples < coolMinSamples || rate < 0.2 || n.cooling.active(now) {
+	some := samples >= coolMinSamples && rate >= 0.2
+	nothingElse := samples >= coolInARow && rate == 1
+	if !some && !nothingElse || n.cooling.active(now) {
 		return false
 	}
 	members := n.balancer.members()

@@ -117,6 +117,46 @@ func TestCoolingByComparison(t *testing.T) {
 	}
 }
 
+// A node that answers nothing but overload cools after five answers, each time
+// anew, since each of them is a call to make again elsewhere. One that sometimes
+// answers well is given the time to prove it.
+func TestCoolingSoon(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		good int // the answer that is good, counted from 0, or none
+		want int // the answers after which it cools
+	}{
+		{"nothing but overload", -1, 5},
+		{"one good answer", 1, 20},
+		{"the fifth is good", 4, 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := cooler(t, 3)
+				defer b.Close()
+				a := node(t, b, "a")
+				for round := range 3 {
+					got := 0
+					for ; a.Ready() && got < 100; got++ {
+						o := overload
+						if got == tt.good {
+							o = success
+						}
+						once(t, b, &balancer.Info{Endpoint: "a"}, o)
+					}
+					if got != tt.want {
+						t.Errorf("round %d: cools after %d answers, want %d", round, got, tt.want)
+					}
+					for !a.Ready() {
+						time.Sleep(10 * time.Millisecond)
+						synctest.Wait()
+					}
+				}
+			})
+		})
+	}
+}
+
 // 1 s, doubling to 10 s, and from the beginning again after 20 good seconds.
 func TestCoolingDoubles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
