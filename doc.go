@@ -24,15 +24,17 @@
 //	client.Do ─► Mesh.RoundTrip
 //	  1 service   the URL's host names it; an unknown host is a typed error
 //	  2 deadline  one over the whole call, if WithTimeout sets one     ┐
-//	  3 span      one per call; the user's middleware                  │ once per call
+//	  3 span      one per call; WithThrottle, WithLimit; user middleware │ once per call
 //	  4 retry     may it be retried? body replayable? budget? back off ┘
-//	  5 pick      the policy chooses, the breaker admits or another is chosen
+//	  5 pick      the policy chooses, the breaker admits or another is chosen;
+//	              WithHedge sends a call that waits too long to one more
 //	  6 attempt   a span and the trace context; the user's middleware  ┐ per attempt
 //	  7 send      the endpoint's own transport, which dials it whatever the URL says ┘
 //	 back         headers ─► one classifier ─► report; the body's end ─► release
+//	              WithFallback answers a call that failed in the end
 //
 // The URL, the Host header and the TLS name stay the service's. One verdict on
-// each attempt is read by breaker, retries, cooling and metrics alike; see
+// each attempt is read by breaker, retries, cooling, ejection and metrics alike; see
 // [Classify]. A call counts as in flight until its answer's body was read to the
 // end or closed, so close bodies, as with any http.Client.
 //
@@ -40,7 +42,9 @@
 //
 // New without options picks by power of two choices, has a breaker per endpoint,
 // retries what is idempotent once on another endpoint within a budget, and sets
-// no deadline: use [WithTimeout] or the contexts of your requests. Each of these
+// no deadline: use [WithTimeout] or the contexts of your requests. [WithHealthCheck],
+// [WithOutlierEjection], [WithHedge], [WithLimit], [WithThrottle] and [WithFallback]
+// are for services that need more. Each of these
 // can be chosen for one service with [ForService], and for one call with
 // [WithOverride].
 //

@@ -108,7 +108,7 @@ func (l *link) checked(err error) {
 	}
 	s.mesh.logger.Info("fairlead: health checks pass", "service", s.name, "endpoint", l.node.ID(), "addr", l.node.Addr())
 	if l.breaker != nil {
-		l.breaker.Hasten() // its probe will tell
+		l.breaker.Recheck()
 	}
 }
 

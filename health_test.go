@@ -114,8 +114,8 @@ func TestHealthCheckPanic(t *testing.T) {
 }
 
 // A server that is gone and back is found by its checks: its breaker lets the probe
-// come within two intervals rather than at the end of a long period.
-func TestHealthCheckHastensTheProbe(t *testing.T) {
+// come at once rather than at the end of a long period.
+func TestHealthCheckEndsTheOpenPeriod(t *testing.T) {
 	good, bad := newChecked(t), newChecked(t)
 	mesh := newMesh(t, []*server{good.server, bad.server},
 		fairlead.WithBreaker(breaker.Config{ConsecutiveFailures: 1, OpenFor: time.Hour, MaxOpenFor: time.Hour}),

@@ -22,6 +22,9 @@ import (
 // endpoint is ready. A request whose body can be read but once, one that asks for
 // an upgrade, and a pinned one are not hedged. Of gRPC, unary calls are.
 //
+// Hedge with balancer.PeakEWMA: other policies do not learn that an endpoint is
+// slow from attempts that are cut short, and send it more of them.
+//
 // Once one attempt is answered, the other is cancelled: that is nobody's failure.
 // While both are under way, a failure of one is not the call's.
 func WithHedge(h retry.Hedge) ServiceOption {

@@ -58,7 +58,8 @@ func getUsers(t *testing.T, mesh *fairlead.Mesh) {
 func TestSilentConnection(t *testing.T) {
 	for _, h2c := range []bool{false, true} {
 		t.Run(map[bool]string{false: "HTTP/1", true: "HTTP/2"}[h2c], func(t *testing.T) {
-			mesh, proxy, behind := silenced(t, h2c, fairlead.WithRetry(retry.Config{AttemptTimeout: 200 * time.Millisecond}))
+			noPings := fairlead.WithTransport(func(tr *http.Transport) { tr.HTTP2.SendPingTimeout = time.Hour })
+			mesh, proxy, behind := silenced(t, h2c, noPings, fairlead.WithRetry(retry.Config{AttemptTimeout: 200 * time.Millisecond}))
 			eventually(t, "both are called", func() bool { getUsers(t, mesh); return behind.calls.Load() > 3 })
 			proxy.Silence()
 			// HTTP/1 has a connection per call, and may find out with the first that dies.

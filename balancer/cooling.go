@@ -12,7 +12,7 @@ import (
 const (
 	coolWindow     = 10 * time.Second // over which overload is compared
 	coolMinSamples = 20
-	coolInARow     = 5                // answers of which each is overload prove as much, as failures do to a breaker
+	coolInARow     = 5           // answers of which each is overload prove as much, as failures do to a breaker
 	coolBase       = time.Second // of a cooling by comparison, doubled each time
 	coolMax        = 10 * time.Second
 	coolMaxAsked   = 30 * time.Second // of a cooling the endpoint asked for

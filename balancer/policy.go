@@ -73,13 +73,14 @@ type Info struct {
 	// that it does not count in a node's [Limit].
 	Stream bool
 
+	full bool // a node's limit refused, during the last pick
+
 	// Endpoint, if not empty, is the ID of the only endpoint that will do. The
 	// Balancer sees to that: a Picker need not look at it.
 	Endpoint string
 
 	tried   nodeSet // by earlier attempts of this call
 	refused nodeSet // by their gates, during this pick
-	full    bool    // a node's limit refused, during the last pick
 }
 
 // Full reports whether the last pick passed over a node because its [Limit] was

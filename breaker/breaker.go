@@ -222,6 +222,16 @@ func (b *Breaker) Hasten() {
 	b.scheduleLocked(vary(allOpenMax, allOpenMax))
 }
 
+// Recheck ends the open period that runs, if any: there is reason to believe that
+// the endpoint is well. A check, if there is one, and the probe come at once.
+func (b *Breaker) Recheck() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.timer != nil && b.timer.Stop() {
+		b.scheduleLocked(0)
+	}
+}
+
 // SetDraining says that the endpoint gets no new calls, or gets them again. A
 // draining member is not one that could take the calls of the others: the Group
 // counts it neither as closed nor as open, and compares nobody with it. Its own

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
 )
 
@@ -284,5 +285,52 @@ func TestChanged(t *testing.T) {
 			calls(t, b, 1, success)
 			told.want(t, "closed to open", "open to half-open", "half-open to closed")
 		})
+	})
+}
+
+// Recheck ends a long open period at once, and does nothing to a breaker that has none.
+func TestRecheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := breaker.NewGroup(breaker.Config{OpenFor: time.Hour, MaxOpenFor: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checks, well := 0, false
+		b := g.Add(breaker.Hooks{Check: func(context.Context) error {
+			checks++
+			if !well {
+				return errors.New("not well")
+			}
+			return nil
+		}})
+		defer b.Close()
+		other := g.Add(breaker.Hooks{})
+		defer other.Close()
+		b.Recheck()
+		time.Sleep(time.Second)
+		if b.State() != breaker.Closed || checks != 0 {
+			t.Fatalf("a closed breaker is %v after Recheck, with %d checks", b.State(), checks)
+		}
+		for range 15 {
+			token, err := b.Allow()
+			if err != nil {
+				break
+			}
+			b.Done(token, balancer.Outcome{Verdict: balancer.Failure})
+		}
+		if b.State() != breaker.Open {
+			t.Fatalf("the breaker is %v", b.State())
+		}
+		b.Recheck()
+		synctest.Wait()
+		if b.State() != breaker.Open || checks != 1 {
+			t.Errorf("the breaker is %v after a check that failed, %d checks", b.State(), checks)
+		}
+		well = true
+		b.Recheck()
+		synctest.Wait()
+		if b.State() != breaker.HalfOpen || checks != 2 {
+			t.Errorf("the breaker is %v after a check that passed, %d checks", b.State(), checks)
+		}
 	})
 }

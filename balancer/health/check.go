@@ -47,7 +47,8 @@ type Check struct {
 	TLS bool
 
 	// Interval is the time from one check of an endpoint to the next, varied by up
-	// to 20 %. 0 means 5 s; at least 100 ms.
+	// to 20 %, and a fifth of it after a check that speaks against the verdict so
+	// far. 0 means 5 s; at least 100 ms.
 	Interval time.Duration
 
 	// Timeout bounds a check, from dialling to its verdict. 0 means 1 s, or

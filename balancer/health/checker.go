@@ -109,6 +109,9 @@ func (w *watch) run() {
 		w.changed(w.lastFail)
 	}
 	interval := w.checker.config.Interval
+	if w.inARow > 0 {
+		interval /= doubtFactor
+	}
 	next := interval - interval/5 + rand.N(2*interval/5+1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -116,6 +119,10 @@ func (w *watch) run() {
 		w.timer.Reset(max(next-time.Since(began), 0))
 	}
 }
+
+// doubtFactor is how much faster checks follow one that speaks against the verdict,
+// as with Envoy's edge intervals.
+const doubtFactor = 5
 
 // judge takes in a check and reports whether the verdict has changed.
 func (w *watch) judge(err error) bool {

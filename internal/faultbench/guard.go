@@ -3,8 +3,11 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer/health"
+	"github.com/fairlead-go/fairlead/breaker"
 	"github.com/fairlead-go/fairlead/discovery"
 	"github.com/fairlead-go/fairlead/retry"
 )
@@ -13,14 +16,30 @@ import (
 const (
 	breakers   = "breakers"
 	noBreakers = "no breakers"
+	checks     = "breakers and active checks"
+	ejection   = "breakers and outlier ejection"
+	hedges     = "breakers and hedges"
+	everything = "breakers, checks, ejection, hedges, limits"
 )
+
+// checkEvery is the interval of active checks.
+const checkEvery = 2 * time.Second
 
 // guards are the options of each. What is new belongs here, and into scenarios
 // beside those with breakers.
 var guards = map[string][]fairlead.Option{
 	breakers:   {},
 	noBreakers: {fairlead.WithoutBreaker()},
+	checks:     {checked},
+	ejection:   {fairlead.WithOutlierEjection(health.Ejection{})},
+	hedges:     {fairlead.WithHedge(retry.Hedge{})},
+	everything: {
+		checked, fairlead.WithOutlierEjection(health.Ejection{}), fairlead.WithHedge(retry.Hedge{}),
+		fairlead.WithLimit(breaker.Limit{Service: 60, Endpoint: 40, Queue: 1000}),
+	},
 }
+
+var checked = fairlead.WithHealthCheck(health.Check{Protocol: health.HTTP, Path: checkPath, Interval: checkEvery})
 
 // open makes the Mesh.
 func (m *Mesh) open(resolver discovery.Resolver) (*fairlead.Mesh, error) {

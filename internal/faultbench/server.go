@@ -35,7 +35,8 @@ const (
 const (
 	service      = "users"
 	serverHeader = "X-Server"
-	callHeader   = "X-Call" // the ID of a call that may not be retried
+	checkPath    = "/healthz" // of active checks, which are no requests that count
+	callHeader   = "X-Call"   // the ID of a call that may not be retried
 
 	ttl      = 10 * time.Second // a dead server is in the registry for about so long
 	linger   = 500 * time.Millisecond
@@ -153,6 +154,12 @@ func (a *announcer) Register(ctx context.Context, service string, e discovery.En
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == checkPath {
+		if f := s.fault.Load(); f.Status != 0 && rand.Float64() < f.Share {
+			w.WriteHeader(f.Status)
+		}
+		return
+	}
 	s.requests.Add(1)
 	if id := r.Header.Get(callHeader); id != "" {
 		_, _ = s.log.WriteString(id + "\n")

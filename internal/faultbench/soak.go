@@ -23,7 +23,7 @@ func soak(seed uint64, length time.Duration) Scenario {
 	return Scenario{
 		Name: "soak", Servers: soakServers, Proxied: true,
 		Load:   Load{Callers: 64, Rate: 600, Timeout: 5 * second, Posts: 0.2, RPCs: 0.1},
-		Mesh:   Mesh{Guard: breakers, AttemptTimeout: second},
+		Mesh:   Mesh{Guard: everything, AttemptTimeout: second},
 		Steps:  randomFaults(rand.New(rand.NewPCG(seed, 0)), soakServers, length),
 		Length: length,
 		Bounds: []Bound{notTwice()},

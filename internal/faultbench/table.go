@@ -29,20 +29,29 @@ func someSick() []Scenario {
 	load := Load{Callers: 32, Rate: 1500, Timeout: 10 * second}
 	for _, fleet := range []struct{ sick, of int }{{1, 3}, {2, 6}, {2, 12}} {
 		for _, fault := range []Action{fast503, later503, limited429, half500} {
-			slots := firsts(fleet.sick)
-			all = append(all, Scenario{
-				Name:    fmt.Sprintf("%d of %d: %s", fleet.sick, fleet.of, fault.Name),
-				Servers: fleet.of, Load: load, Mesh: Mesh{Guard: breakers},
-				Steps:  []Step{{2 * second, fault, slots}, {12 * second, healed, slots}},
-				Length: 13 * second, LetIn: 15 * second,
-				Bounds: []Bound{
-					errorsWhile(mostErrors(fleet.sick, fleet.of, fault)), attemptsWhile(1.05, 0),
-					letInWithin(10 * second), fairAfter(3 * second),
-				},
-			})
+			all = append(all, someSickBy(fleet.sick, fleet.of, fault, load, breakers, longestOpen))
 		}
 	}
-	return all
+	return append(all, someSickBy(2, 12, fast503, load, checks, 2*checkEvery))
+}
+
+// longestOpen is a breaker's longest open period.
+const longestOpen = 10 * second
+
+func someSickBy(sick, of int, fault Action, load Load, guard string, letIn time.Duration) Scenario {
+	slots := firsts(sick)
+	name := fmt.Sprintf("%d of %d: %s", sick, of, fault.Name)
+	if guard != breakers {
+		name += ", " + guard
+	}
+	return Scenario{
+		Name: name, Servers: of, Load: load, Mesh: Mesh{Guard: guard},
+		Steps:  []Step{{2 * second, fault, slots}, {12 * second, healed, slots}},
+		Length: 13 * second, LetIn: 15 * second,
+		Bounds: []Bound{
+			errorsWhile(mostErrors(sick, of, fault)), attemptsWhile(1.05, 0), letInWithin(letIn), fairAfter(3 * second),
+		},
+	}
 }
 
 // mostErrors: a 500 is not retried; of two that are sick among six, one may
@@ -63,7 +72,7 @@ func allFailALittle() []Scenario {
 	for _, n := range []int{1, 3, 10} {
 		all = append(all, Scenario{
 			Name:    fmt.Sprintf("all %d: 22 %%, then 30 %% errors", n),
-			Servers: n, Load: ordinary, Mesh: Mesh{Guard: breakers},
+			Servers: n, Load: ordinary, Mesh: Mesh{Guard: ejection},
 			Steps:  []Step{{0, errorsAt(0.22), firsts(n)}, {6 * second, errorsAt(0.30), firsts(n)}},
 			Length: 12 * second,
 			Bounds: []Bound{addedErrors(0.01)},
@@ -76,11 +85,15 @@ func allFailALittle() []Scenario {
 func oneOfFive() []Scenario {
 	var all []Scenario
 	for _, h2c := range []bool{false, true} {
-		for _, fault := range []Action{sigkill, sigstop, resets, blackHole, halves, slow100} {
-			all = append(all, oneOfFiveHas(fault, Mesh{H2C: h2c}))
+		for _, fault := range []Action{sigkill, sigstop, resets, blackHole, halves} {
+			all = append(all, oneOfFiveHas(fault, Mesh{Guard: breakers, H2C: h2c}))
 		}
+		all = append(all, oneOfFiveHas(slow100, Mesh{Guard: breakers, H2C: h2c, Policy: balancer.PeakEWMA()}))
 	}
-	return append(all, oneOfFiveHas(slow100, Mesh{Policy: balancer.LeastConn()}))
+	return append(all,
+		oneOfFiveHas(slow100, Mesh{Guard: breakers, Policy: balancer.LeastConn()}),
+		oneOfFiveHas(slow100, Mesh{Guard: hedges, Policy: balancer.PeakEWMA()}),
+	)
 }
 
 func oneOfFiveHas(fault Action, mesh Mesh) Scenario {
@@ -91,7 +104,10 @@ func oneOfFiveHas(fault Action, mesh Mesh) Scenario {
 	if mesh.Policy != nil {
 		name += ", " + mesh.Policy.Name()
 	}
-	mesh.Guard, mesh.AttemptTimeout = breakers, second
+	if mesh.Guard != breakers {
+		name += ", " + mesh.Guard
+	}
+	mesh.AttemptTimeout = second
 	return Scenario{
 		Name: name, Servers: 5, Proxied: fault.needsProxy(), Load: ordinary, Mesh: mesh,
 		Steps:  []Step{{3 * second, fault, []int{0}}, {12 * second, healed, []int{0}}},
