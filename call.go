@@ -40,10 +40,12 @@ func newCall(s *service, req *http.Request) *call {
 
 // roundTrip makes a call, and lets the fallback answer it if it failed.
 func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := s.call(req)
 	if s.settings.fallback == nil {
-		return resp, err
+		return s.call(req)
 	}
+	s.refs.Add(1) // until the fallback has answered: a failed call may be over
+	defer s.release()
+	resp, err := s.call(req)
 	return s.fallBack(req, resp, err)
 }
 

@@ -129,6 +129,10 @@ func (n *Node) refusal() error {
 	return nil
 }
 
+// Well reports whether health has nothing against the node: neither cooling nor
+// an [Ailment]. What its gates think does not matter.
+func (n *Node) Well() bool { return n.well(time.Now()) }
+
 // well reports whether health has nothing against the node.
 func (n *Node) well(now time.Time) bool { return n.ailments.Load() == 0 && !n.cooling.active(now) }
 

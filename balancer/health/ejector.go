@@ -66,16 +66,21 @@ func (e *Ejector) Close() {
 	}
 }
 
-// roomLocked reports whether one more may be ejected: always one, never more than
-// half, and never the only one.
-func (e *Ejector) roomLocked() bool {
-	n := 0
+// roomLocked reports whether one may be ejected: always one, and never so many
+// that, with those that are not well for other reasons, less than half were left, at
+// which point health would be ignored.
+func (e *Ejector) roomLocked(candidate *Outlier) bool {
+	n, sick := 0, 0
 	for _, o := range e.members {
-		if !o.node.Endpoint().Drain {
-			n++
+		if o.node.Endpoint().Drain {
+			continue
+		}
+		n++
+		if o != candidate && (o.out || !o.node.Well()) {
+			sick++
 		}
 	}
-	return e.ejected < min(max(n*e.config.MaxPercent/100, 1), n/2)
+	return e.ejected < max(n*e.config.MaxPercent/100, 1) && sick < n/2
 }
 
 // look applies the rules of rates to the calls since it last did.

@@ -194,6 +194,21 @@ func TestCap(t *testing.T) {
 	}
 }
 
+// Those that are not well for another reason count too: an ejection does not bring
+// the fleet to where health is ignored.
+func TestCapCountsAllWhoAreNotWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 4, health.Ejection{MaxPercent: 50})
+		f.Nodes()[0].Advise(balancer.ChecksFail, true)
+		f.answer(t, "b", 5, failure)
+		f.answer(t, "c", 5, failure)
+		f.expect(t, "b")
+		if f.Panicking() {
+			t.Error("health is ignored")
+		}
+	})
+}
+
 func TestRates(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -98,7 +98,7 @@ func (o *Outlier) eject() {
 
 func (o *Outlier) ejectLocked() bool {
 	e := o.ejector
-	if o.out || o.removed || e.closed || !e.roomLocked() {
+	if o.out || o.removed || e.closed || !e.roomLocked(o) {
 		return false
 	}
 	o.out = true
