@@ -284,7 +284,8 @@ func WithMiddleware(m func(http.RoundTripper) http.RoundTripper) ServiceOption {
 }
 
 // WithAttemptMiddleware puts a RoundTripper around each attempt, inside its span
-// and its timeout. It is applied once to the transport of each endpoint.
+// and its timeout. It is applied once to the transport of each endpoint. With
+// [WithHedge], two attempts of a call can be inside it at the same time.
 func WithAttemptMiddleware(m func(http.RoundTripper) http.RoundTripper) ServiceOption {
 	return serviceOption(func(s *settings) error {
 		if m == nil {

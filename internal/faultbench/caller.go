@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,8 +26,8 @@ type caller struct {
 
 type attemptsKey struct{}
 
-// attempts counts those of one call, which are made one after the other.
-type attempts struct{ n int }
+// attempts counts those of one call, two of which may be under way at a time.
+type attempts struct{ n atomic.Int32 }
 
 // countAttempts is around each attempt.
 func countAttempts(next http.RoundTripper) http.RoundTripper { return counting{next} }
@@ -35,7 +36,7 @@ type counting struct{ next http.RoundTripper }
 
 func (c counting) RoundTrip(r *http.Request) (*http.Response, error) {
 	if a, ok := r.Context().Value(attemptsKey{}).(*attempts); ok {
-		a.n++
+		a.n.Add(1)
 	}
 	return c.next.RoundTrip(r)
 }
@@ -69,7 +70,7 @@ func (c *caller) call(m method) {
 	if r.took == 0 {
 		r.took = r.whole
 	}
-	r.attempts = uint8(min(a.n, 255))
+	r.attempts = uint8(min(a.n.Load(), 255))
 	c.records = append(c.records, r)
 	if !r.failed() && !r.broken && r.slot >= 0 {
 		c.load.good(int(r.slot), r.start)
