@@ -57,7 +57,7 @@ func (c *connections) idleLocked() map[*link]int {
 		idle[conn.link]++
 	}
 	for l, n := range idle {
-		idle[l] = max(0, n-int(l.node.InFlight()))
+		idle[l] = max(0, n-l.node.InFlight())
 	}
 	return idle
 }

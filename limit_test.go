@@ -25,7 +25,8 @@ type gauge struct{ now, most atomic.Int64 }
 
 func (g *gauge) enter() {
 	n := g.now.Add(1)
-	for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
+	for m := g.most.Load(); n > m; m = g.most.Load() {
+		g.most.CompareAndSwap(m, n)
 	}
 }
 
@@ -211,7 +212,7 @@ func TestRoomByAnotherEndpoint(t *testing.T) {
 			}
 		}
 		register(0)
-		mesh := newMeshOver(t, registry, fairlead.WithLimit(breaker.Limit{Endpoint: 1}), fairlead.WithEndpointTransport(func(_ string, e discovery.Endpoint) (http.RoundTripper, error) {
+		mesh := newMeshOver(t, registry, fairlead.WithLimit(breaker.Limit{Endpoint: 1}), fairlead.WithEndpointTransport(func(string, discovery.Endpoint) (http.RoundTripper, error) {
 			return roundTrip(func(req *http.Request) (*http.Response, error) { return respond(req, 200), nil }), nil
 		}))
 		release := f.held(t, mesh, 1)
@@ -406,7 +407,7 @@ func TestFallback(t *testing.T) {
 			mesh := f.mesh(t, fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) { panic("oh") }), fairlead.WithoutBreaker())
 			func() {
 				defer func() { _ = recover() }()
-				_, _ = mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil)) //nolint:bodyclose // it panics
+				_, _ = mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
 			}()
 			atRest(t, mesh)
 		})

@@ -54,6 +54,15 @@ func (p *peaks) call(t *testing.T, n int, retryable bool) map[string]int {
 	return got
 }
 
+// until calls until the node had a call.
+func (p *peaks) until(t *testing.T, id string) {
+	t.Helper()
+	for p.picks[id] == 0 {
+		p.picks = p.call(t, 1, true)
+	}
+	clear(p.picks)
+}
+
 func TestPeakEWMAPrefersTheFaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeaks(t, 10*ms, 10*ms, 200*ms)
@@ -141,15 +150,13 @@ func TestPeakEWMAOwesACall(t *testing.T) {
 		p := newPeaks(t, 10*ms, 10*ms, 10*ms)
 		p.call(t, 300, true)
 		p.took["a"], p.outcome["a"] = ms, failure
-		for p.call(t, 1, true)["a"] == 0 {
-		}
+		p.until(t, "a")
 		if !p.Probing() {
 			t.Error("Probing is false while a node is owed a call")
 		}
 		began := time.Now()
 		for _, due := range []time.Duration{1, 3, 7, 15, 25, 35} {
-			for p.call(t, 1, true)["a"] == 0 {
-			}
+			p.until(t, "a")
 			if at := time.Since(began); at < due*time.Second || at > due*time.Second+300*ms {
 				t.Errorf("a call to the failing node after %v, want %v s", at, int(due))
 			}
@@ -158,8 +165,7 @@ func TestPeakEWMAOwesACall(t *testing.T) {
 			t.Errorf("%d calls that cannot be retried went to the failing node", got)
 		}
 		p.outcome["a"], p.took["a"] = success, 10*ms
-		for p.call(t, 1, true)["a"] == 0 {
-		}
+		p.until(t, "a")
 		if p.Probing() {
 			t.Error("Probing is true though the node is well")
 		}

@@ -105,7 +105,8 @@ func TestLimiterStress(t *testing.T) {
 				switch {
 				case err == nil:
 					n := inside.Add(1)
-					for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+					for m := most.Load(); n > m; m = most.Load() {
+						most.CompareAndSwap(m, n)
 					}
 					for range rand.IntN(100) {
 						_ = rand.Float64()

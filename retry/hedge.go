@@ -27,7 +27,7 @@ type Hedge struct {
 
 const (
 	defaultQuantile = 0.995
-	defaultHedgeMin = time.Millisecond
+	defaultShortest = time.Millisecond
 
 	minQuantile = 0.5
 	hedgeEvery  = 3 * time.Second // between two looks at the quantile
@@ -43,7 +43,7 @@ func (h Hedge) WithDefaults() (Hedge, error) {
 	case h.Quantile != 0 && !(h.Quantile >= minQuantile && h.Quantile < 1):
 		return Hedge{}, fmt.Errorf("retry: Hedge.Quantile is %v, want at least %v and less than 1, or 0 (meaning %v)", h.Quantile, minQuantile, defaultQuantile)
 	case h.Min < 0:
-		return Hedge{}, fmt.Errorf("retry: Hedge.Min is %v, want more than 0, or 0 (meaning %v)", h.Min, defaultHedgeMin)
+		return Hedge{}, fmt.Errorf("retry: Hedge.Min is %v, want more than 0, or 0 (meaning %v)", h.Min, defaultShortest)
 	case h.After < 0:
 		return Hedge{}, fmt.Errorf("retry: Hedge.After is %v, want more than 0, or 0 (meaning that Quantile decides)", h.After)
 	}
@@ -51,7 +51,7 @@ func (h Hedge) WithDefaults() (Hedge, error) {
 		h.Quantile = defaultQuantile
 	}
 	if h.Min == 0 {
-		h.Min = defaultHedgeMin
+		h.Min = defaultShortest
 	}
 	return h, nil
 }

@@ -27,7 +27,8 @@ func TestEndpointLimit(t *testing.T) {
 		var now atomic.Int64
 		b.does(func(context.Context) error {
 			n := now.Add(1)
-			for m := most[i].Load(); n > m && !most[i].CompareAndSwap(m, n); m = most[i].Load() {
+			for m := most[i].Load(); n > m; m = most[i].Load() {
+				most[i].CompareAndSwap(m, n)
 			}
 			time.Sleep(time.Millisecond)
 			now.Add(-1)
