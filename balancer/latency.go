@@ -51,10 +51,11 @@ func unpacked(word uint64, now time.Duration) (nanoseconds float64, age time.Dur
 // fresh is the age to which an average has decayed too little to look.
 const fresh = 20 * time.Millisecond
 
-// value is the average, decayed to now.
+// value is the average, decayed to now unless attempts wait: what a node was like is
+// not forgotten for its making them wait.
 func (l *latency) value(now time.Duration) float64 {
 	average, age := unpacked(l.average.Load(), now)
-	if age < fresh {
+	if age < fresh || l.waiting.Load() > 0 {
 		return average
 	}
 	return average * math.Exp(-float64(age)/float64(ewmaTau))
