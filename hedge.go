@@ -74,8 +74,9 @@ func (h *hedge) run() *attempt {
 	a := h.first
 	whole := false
 	defer func() {
-		if !whole {
-			h.cancel() // code of the user's panicked
+		if !whole && !h.cancel() { // code of the user's panicked
+			<-h.done
+			h.second.drop()
 		}
 	}()
 	a.start(h.wait > 0)

@@ -346,6 +346,31 @@ func TestHedgeOfACallThatPanics(t *testing.T) {
 	})
 }
 
+// It does so even where the second has answered already: its body is closed.
+func TestHedgeThatWonForACallThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20)
+		var closed atomic.Int64
+		f.slowFirst(func(*http.Request) (*http.Response, error) {
+			time.Sleep(50 * ms) // whatever the context says
+			panic("oh")
+		}, func(req *http.Request) (*http.Response, error) {
+			resp := respond(req, 200)
+			resp.Body = closing{strings.NewReader("body"), &closed}
+			return resp, nil
+		})
+		func() {
+			defer func() { _ = recover() }()
+			succeeds(mesh)
+		}()
+		atRest(t, mesh)
+		if closed.Load() != 1 {
+			t.Error("the second attempt's body is open")
+		}
+	})
+}
+
 // Close ends hedged calls; Shutdown waits for them.
 func TestHedgeAndTheEndOfTheMesh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

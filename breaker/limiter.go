@@ -65,14 +65,13 @@ func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, try func(
 	if err != nil {
 		return err
 	}
+	defer l.room.leave(w)
 	for try() { // also at once: room may have come about before we joined
 		if err := w.wait(ctx, stop); err != nil {
-			l.room.leave(w)
 			return err
 		}
 	}
-	l.room.leave(w)
-	l.room.wake() // where there is room for one, there may be room for two
+	l.room.pass(w) // where there is room for one, there may be room for two
 	return nil
 }
 

@@ -55,6 +55,14 @@ func (q *queue) leave(w *waiter) {
 	}
 }
 
+// pass gives a place up and wakes the next.
+func (q *queue) pass(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.leaveLocked(w)
+	q.wakeLocked()
+}
+
 func (q *queue) leaveLocked(w *waiter) {
 	if w.place != nil {
 		q.list.Remove(w.place)
