@@ -87,6 +87,7 @@ func (h *hedge) run() *attempt {
 	}
 	a.do()
 	a.outcome, a.classified = h.call.classify(a), true
+	a.outcome.Overtaken = a.err != nil && a.overtaken()
 	h.observe(time.Since(began))
 	chosen := h.choose()
 	whole = true

@@ -84,6 +84,10 @@ func (l *latency) start(now time.Duration) {
 func (l *latency) learn(o Outcome, now, took time.Duration) {
 	switch o.Verdict {
 	case Neutral:
+		if o.Overtaken {
+			// Else the node would look no slower than what hedges wait for.
+			took = min(2*max(took, time.Duration(l.value(now))), ewmaPenalty)
+		}
 		l.follow(now, float64(took), true)
 		return
 	case Overload:

@@ -22,7 +22,8 @@ import (
 // that such a node is not left alone for ever, it is owed one call that can be
 // retried after 1 s, and then after twice as long each time, up to 10 s; a success
 // makes its latency that of the success. An attempt whose verdict is neutral or
-// overload can raise the average only.
+// overload can raise the average only; one that a hedge overtook doubles it, up to
+// 5 s, since how long it would have taken is not known.
 //
 // A weight counts in the draw and divides the calls in flight. Latencies under
 // 100 µs are all alike, and ties are broken as P2C breaks them.

@@ -214,6 +214,24 @@ func TestPeakEWMALearnsFromUnansweredCalls(t *testing.T) {
 	})
 }
 
+// An attempt that a hedge overtook doubles the average: what hedges wait for is not
+// what the node takes.
+func TestPeakEWMALearnsFromHedges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeaks(t, 10*ms, 10*ms)
+		p.call(t, 200, true)
+		p.took["a"], p.outcome["a"] = 15*ms, balancer.Outcome{Overtaken: true}
+		if got := p.call(t, 2000, true)["a"]; got == 0 || got > 12 {
+			t.Errorf("the node that is always overtaken got %d of 2000 calls in 20 s, want a few", got)
+		}
+		p.took["a"], p.outcome["a"] = 10*ms, success
+		p.call(t, 6000, true)
+		if got := p.call(t, 200, true)["a"]; got < 50 {
+			t.Errorf("%d of 200 calls after a minute, want half", got)
+		}
+	})
+}
+
 // A newcomer is taken for as fast as the others, until it is known.
 func TestPeakEWMANewcomer(t *testing.T) {
 	for _, tt := range []struct {

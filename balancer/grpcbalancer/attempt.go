@@ -132,7 +132,7 @@ func (t *try) outcome(e ending) balancer.Outcome {
 	case e.err == nil:
 		return balancer.Outcome{Verdict: balancer.Success}
 	case ended(t.ctx):
-		return balancer.Outcome{}
+		return balancer.Outcome{Overtaken: errors.Is(context.Cause(t.ctx), errOvertaken)}
 	}
 	return classify(code, e.trailer)
 }

@@ -18,8 +18,11 @@ import (
 	"github.com/fairlead-go/fairlead/balancer"
 )
 
-// errOvertaken is why an invocation was cancelled whose call was answered by another.
-var errOvertaken = errors.New("grpcbalancer: another attempt answered the call")
+// Why an invocation was cancelled whose call was answered by another.
+var (
+	errOvertaken = errors.New("grpcbalancer: a hedge answered the call")
+	errNotNeeded = errors.New("grpcbalancer: the call was answered without its hedge")
+)
 
 // hedge is a call's first invocation and, if that takes long, a second beside it.
 type hedge struct {
@@ -159,17 +162,17 @@ func (h *hedge) cancel() bool {
 	}
 	h.over = true
 	if h.second != nil {
-		h.second.call.overtake()
+		h.second.call.stopFor(errNotNeeded)
 	}
 	return true
 }
 
-// overtake cancels the call's invocation, unless it has ended.
-func (c *call) overtake() {
+// stopFor cancels the call's invocation, unless it has ended.
+func (c *call) stopFor(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stop != nil {
-		c.stop(errOvertaken)
+		c.stop(cause)
 	}
 }
 
@@ -234,7 +237,7 @@ func (h *hedge) end(s *second) {
 	switch {
 	case h.won:
 		result = "won"
-		h.call.overtake()
+		h.call.stopFor(errOvertaken)
 	case h.over:
 		result = "lost"
 	}

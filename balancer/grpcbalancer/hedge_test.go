@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,4 +151,49 @@ func TestHedgeStress(t *testing.T) {
 	}
 	wg.Wait()
 	f.idle(t)
+}
+
+// learning is round robin that learns which attempts were overtaken.
+type learning struct {
+	balancer.Policy
+	overtaken *sync.Map // endpoint's ID → how often
+}
+
+type learningPicker struct {
+	balancer.Picker
+	overtaken *sync.Map
+}
+
+func (l learning) NewPicker(nodes []*balancer.Node, prev balancer.Picker) balancer.Picker {
+	if old, ok := prev.(learningPicker); ok {
+		prev = old.Picker
+	}
+	return learningPicker{l.Policy.NewPicker(nodes, prev), l.overtaken}
+}
+
+func (l learningPicker) Observe(n *balancer.Node, o balancer.Outcome, _ time.Duration) {
+	if o.Overtaken {
+		count, _ := l.overtaken.LoadOrStore(n.ID(), new(atomic.Int64))
+		count.(*atomic.Int64).Add(1)
+	}
+}
+
+// A policy that learns is told that an attempt was overtaken; of a hedge that came
+// too late it is told nothing.
+func TestHedgeTellsWhoWasOvertaken(t *testing.T) {
+	var overtaken sync.Map
+	f := newFleet(t, 3, hedgeSoon, fairlead.WithBalancer(learning{balancer.RoundRobin(), &overtaken}))
+	slow := f.backends[0]
+	slow.held.Store(true)
+	for range 30 {
+		if err := check(allowed(t.Context()), f.conn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slow.held.Store(false)
+	f.idle(t)
+	count, _ := overtaken.Load(slow.addr)
+	if n := slow.calls.Load(); count == nil || count.(*atomic.Int64).Load() != n || n < 5 {
+		t.Errorf("of %d attempts at the backend that does not answer, %v were overtaken", n, count)
+	}
 }
