@@ -12,14 +12,14 @@ type Outcome struct {
 	// Resend says whether another attempt may help.
 	Resend Resend
 
-	// RetryAfter is how long the endpoint asked the caller to wait. It matters
-	// to the call only when no other endpoint is left. Zero means not asked.
-	RetryAfter time.Duration
-
 	// Overtaken says that the attempt was given up because it took so long that
 	// another was sent beside it, and answered first. It goes with Neutral: nobody
 	// knows how long it would have taken.
 	Overtaken bool
+
+	// RetryAfter is how long the endpoint asked the caller to wait. It matters
+	// to the call only when no other endpoint is left. Zero means not asked.
+	RetryAfter time.Duration
 
 	// Cool is how long the endpoint asked to be left alone by everybody; it is
 	// not a candidate for that long. Zero means not asked.
