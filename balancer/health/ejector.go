@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sync"
@@ -137,15 +138,7 @@ func (e *Ejector) outliersLocked() []*Outlier {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *Outlier) int {
-		switch {
-		case a.rate < b.rate:
-			return -1
-		case a.rate > b.rate:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(out, func(a, b *Outlier) int { return cmp.Compare(a.rate, b.rate) })
 	return out
 }
 
