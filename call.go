@@ -41,24 +41,29 @@ func newCall(s *service, req *http.Request) *call {
 // roundTrip makes a call, and lets the fallback answer it if it failed.
 func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
 	if s.settings.fallback == nil {
-		return s.call(req)
+		resp, _, err := s.call(req)
+		return resp, err
 	}
 	s.refs.Add(1) // until the fallback has answered: a failed call may be over
 	defer s.release()
-	resp, err := s.call(req)
+	resp, foreign, err := s.call(req)
+	if foreign {
+		return resp, err
+	}
 	return s.fallBack(req, resp, err)
 }
 
-// call makes a call. The service is acquired; the end of the call releases it.
-func (s *service) call(req *http.Request) (*http.Response, error) {
+// call makes a call, unless its host is foreign. The service is acquired; the end of
+// the call releases it.
+func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, err error) {
 	c := newCall(s, req)
 	c.bound()
-	var err error
 	if fallback := s.mesh.options.fallback; fallback != nil {
 		// A foreign host is no call of ours: it has neither span nor deadline.
 		if err = s.await(c.ctx, cancelled(req)); errors.Is(err, ErrUnknownService) {
 			c.end(0, nil)
-			return fallback.RoundTrip(req)
+			resp, err = fallback.RoundTrip(req)
+			return resp, true, err
 		}
 	}
 	c.ctx, c.span = s.mesh.telemetry.StartCall(c.ctx, s.name, req.Method)
@@ -73,12 +78,14 @@ func (s *service) call(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		err = c.explain(err, nil)
 		c.end(0, err)
-		return nil, err
+		return nil, false, err
 	}
 	if s.chain != nil {
-		return c.throughChain()
+		resp, err = c.throughChain()
+	} else {
+		resp, err = c.run()
 	}
-	return c.run()
+	return resp, false, err
 }
 
 // admitUnlessCancelled is admit for a request that may have a Cancel of its own.
@@ -149,7 +156,9 @@ func (c *call) send() (*http.Response, error) {
 
 // try sends an attempt, and returns it or the one that was sent in its place.
 func (c *call) try(a *attempt) *attempt {
-	a.number = c.attempts.Add(1)
+	if a.number = c.attempts.Add(1); a.number == 1 {
+		c.retry.Count()
+	}
 	if h := c.hedged(a); h != nil {
 		return h.run()
 	}
@@ -164,7 +173,7 @@ func (c *call) begin() {
 	c.info.Context = c.ctx
 	c.identify()
 	c.info.Endpoint = c.override.Endpoint
-	c.retry = s.retry.Begin(s.safeToRepeat(req, c.override))
+	c.retry = s.retry.Prepare(s.safeToRepeat(req, c.override))
 	if hasBody(req) && req.GetBody == nil {
 		c.replay = newReplay(req.Body)
 	}
@@ -200,6 +209,7 @@ func (c *call) awaitRoom() (lease balancer.Lease, err error) {
 	if full != nil {
 		return balancer.Lease{}, full
 	}
+	c.hurry()
 	return lease, err
 }
 
@@ -228,6 +238,9 @@ func (c *call) tell(a *attempt) {
 // classify returns the verdict on an attempt. Where the caller went away or the
 // request is at fault, it is nobody's failure.
 func (c *call) classify(a *attempt) balancer.Outcome {
+	if a.err != nil && c.hurried && c.timedOut() {
+		return balancer.Outcome{} // the queue took its time
+	}
 	if a.err != nil && (a.overtaken() || c.gone(a.err) || c.ownFault(a.err)) {
 		return balancer.Outcome{}
 	}

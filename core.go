@@ -26,6 +26,7 @@ type core struct {
 	attempts atomic.Int32 // sent so far
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
 	admitted bool         // it has a place of the service's limit
+	hurried  bool         // less than half of WithTimeout was left when it had waited for room
 }
 
 // others is whose nodes a call is picked among.

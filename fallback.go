@@ -20,9 +20,10 @@ type Fallback func(req *http.Request, resp *http.Response, err error) (*http.Res
 // WithFallback has f answer the HTTP calls that failed in the end, after all retries:
 // with what is remembered of the last good answer, for instance. It is not called
 // where the caller's own context ended, the service is unknown or the Mesh is closed. The default is to hand
-// the failure on. What f answers counts for nobody: breakers, budget and telemetry see the
-// failure. For hosts that are no services see [WithFallbackTransport]; for gRPC an
-// interceptor of yours does the same.
+// the failure on. It stands outside [WithMiddleware], which sees the failure, and also
+// answers calls that [WithLimit] or [WithThrottle] refused. What f answers counts for
+// nobody: breakers, budget and telemetry see the failure. For hosts that are no services
+// see [WithFallbackTransport]; for gRPC an interceptor of yours does the same.
 func WithFallback(f Fallback) ServiceOption {
 	return serviceOption(func(s *settings) error {
 		if f == nil {
@@ -59,6 +60,9 @@ func (s *service) fallBack(req *http.Request, resp *http.Response, err error) (*
 		return nil, fmt.Errorf("fairlead: WithFallback: the function for service %q returned neither response nor error", s.name)
 	case instead != nil && instead.Body == nil:
 		instead.Body = http.NoBody
+	}
+	if instead != nil && instead.Request == nil {
+		instead.Request = req
 	}
 	return instead, why
 }

@@ -17,13 +17,17 @@ import (
 // calls that are safe to repeat and whose slowest few matter. The default is not
 // to hedge; retry.Hedge{} hedges the slowest half percent.
 //
-// A hedge is paid for by the retry budget and is not one of retry.Config's
-// Attempts. There is at most one for each call, beside its first attempt, and only where another
-// endpoint is ready. A request whose body can be read but once, one that asks for
-// an upgrade, and a pinned one are not hedged. Of gRPC, unary calls are.
+// A hedge is paid for by the retry budget and is not one of retry.Config's Attempts.
+// There is at most one for each call, beside its first attempt, and only where another
+// endpoint is ready. A request whose body can be read but once, one that asks for an
+// upgrade, a pinned one and the probe of a half-open endpoint are not hedged. Of
+// gRPC, unary calls are whose reply is a proto.Message.
 //
 // Hedge with balancer.PeakEWMA: other policies do not learn that an endpoint is
 // slow from attempts that are cut short, and send it more of them.
+//
+// An attempt that was cut short tells breakers nothing, so that an endpoint that
+// hangs is not found broken by hedged calls: [WithHealthCheck] finds it.
 //
 // Once one attempt is answered, the other is cancelled: that is nobody's failure.
 // While both are under way, a failure of one is not the call's.
@@ -166,7 +170,10 @@ func (h *hedge) begin() *attempt {
 		return nil
 	}
 	c.info.Avoid(h.first.lease.Node())
-	c.info.Retryable = false // it proves no half-open endpoint
+	c.info.Retryable = false
+	if r := c.remaining(); r > 0 && r < h.wait {
+		return nil // it could hardly finish
+	}
 	if !s.balancer.Others(&c.info) {
 		return nil
 	}
@@ -174,7 +181,9 @@ func (h *hedge) begin() *attempt {
 		s.mesh.telemetry.Hedge(c.ctx, s.name, "budget")
 		return nil
 	}
+	c.info.Hedge = true
 	lease, err := s.balancer.Pick(&c.info)
+	c.info.Hedge = false
 	if err != nil {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 // events and large downloads count until their answer's end, and would use it up.
 //
 // A full endpoint is passed over, and is nobody's failure. A retry, or a hedge, that
-// finds all endpoints full is not made. A connection that switched protocols
+// finds all endpoints full is not made; a hedge counts at its endpoint alone. A connection that switched protocols
 // (WebSocket) gives its place back; streaming RPCs have a limit of their own.
 func WithLimit(l breaker.Limit) ServiceOption {
 	return serviceOption(func(s *settings) error {
@@ -76,6 +76,20 @@ func (c *core) admit(stop <-chan struct{}) error {
 	}
 	err := acquire(c.ctx, stop)
 	c.admitted = err == nil
+	c.hurry()
+	return err
+}
+
+// hurry is called when the call may have waited for room.
+func (c *core) hurry() {
+	c.hurried = c.timeout != nil && c.remaining() < c.service.settings.timeout/2
+}
+
+// unlessClosed is err, or ErrClosed where the Mesh's end was the reason.
+func (c *core) unlessClosed(err error) error {
+	if err != nil && c.service.mesh.closed.Load() {
+		return ErrClosed
+	}
 	return err
 }
 

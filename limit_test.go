@@ -413,3 +413,44 @@ func TestFallback(t *testing.T) {
 		})
 	})
 }
+
+// A call that got its place so late that it cannot finish blames nobody.
+func TestQueuedCallsBlameNobody(t *testing.T) {
+	for _, limit := range []breaker.Limit{{Service: 4}, {Endpoint: 2}} {
+		t.Run(fmt.Sprintf("%+v", limit), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(2)
+				for _, e := range f.endpoints {
+					e.does(after(100*ms, 200))
+				}
+				mesh := f.mesh(t, fairlead.WithLimit(limit), fairlead.WithTimeout(250*ms))
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				f.load(ctx, mesh, 16)
+				for _, e := range f.endpoints {
+					if s := stateOf(mesh, e.addr); s != balancer.Ready {
+						t.Errorf("endpoint %s is %s", e.addr, s)
+					}
+				}
+				atRest(t, mesh)
+			})
+		})
+	}
+}
+
+// Calls that are never sent earn no retries.
+func TestUnsentCallsEarnNoRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		for _, e := range f.endpoints {
+			e.does(dead)
+		}
+		mesh := f.mesh(t)
+		for range 1000 {
+			succeeds(mesh)
+		}
+		if left := mesh.Status().Services[0].RetryBudget; left > 15 {
+			t.Errorf("%v retries are left after calls of which nearly none was sent", left)
+		}
+	})
+}

@@ -192,7 +192,9 @@ func WithRetry(c retry.Config) ServiceOption {
 	})
 }
 
-// WithoutRetry gives every call one attempt. An attempt timeout set before stays.
+// WithoutRetry gives every call one attempt, and one more where [WithHedge] sends it.
+// An attempt timeout set before stays. Since no call can be retried elsewhere, a
+// half-open endpoint waits for its probe for ten seconds while others are ready.
 func WithoutRetry() ServiceOption {
 	return serviceOption(func(s *settings) error {
 		s.retry.Attempts = 1

@@ -76,7 +76,7 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 	c.core.ctx, c.core.span = m.telemetry.StartCall(c.core.ctx, s.name, info.Method)
 	c.core.override = overrideFrom(ctx)
 	c.core.info.Endpoint, c.core.info.Stream = c.core.override.Endpoint, info.Stream
-	c.core.retry = s.retry.Begin(s.safeToCall(ctx, info, c.core.override))
+	c.core.retry = s.retry.Prepare(s.safeToCall(ctx, info, c.core.override))
 	whole = true
 	return nil
 }
@@ -84,13 +84,20 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 // Admit waits for the call's place among those in flight, where [WithLimit] bounds
 // them, and throws the dice of [WithThrottle]. It comes right after Begin. The error has
 // breaker.ErrLimit or retry.ErrThrottled in its chain, and the cause of the
-// context's end if that was it; the call is to be ended then too.
-func (c *Call) Admit() error { return c.core.admit(c.core.service.mesh.ended) }
+// context's end if that was it, or is [ErrClosed]; the call is to be ended then too.
+func (c *Call) Admit() error {
+	return c.core.unlessClosed(c.core.admit(c.core.service.mesh.ended))
+}
 
 // AwaitRoom calls try until it says that not all endpoints were full, as
-// breaker.Limiter's AwaitRoom does. It is for a call whose pick found them so.
+// breaker.Limiter's AwaitRoom does. It blocks, and is for a call whose pick found them
+// so, as its Info's Full says: it panics where nothing is limited.
 func (c *Call) AwaitRoom(try func() (full bool)) error {
-	return c.core.service.limiter.AwaitRoom(c.core.ctx, c.core.service.mesh.ended, try)
+	defer c.core.hurry()
+	return c.core.unlessClosed(c.core.service.limiter.AwaitRoom(c.core.ctx, c.core.service.mesh.ended, func() bool {
+		c.core.hurry()
+		return try()
+	}))
 }
 
 // enter is acquire with the errors of the exported functions.
@@ -142,6 +149,9 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	k, n := &c.core, l.Node()
 	k.noticeNoKey(l)
 	resend := int(k.attempts.Add(1)) - 1
+	if resend == 0 {
+		k.retry.Count()
+	}
 	reason := l.Reason()
 	if k.hedge {
 		reason = reasonHedge
@@ -231,14 +241,14 @@ func (c *Call) ObserveHedge(took time.Duration) { c.core.service.hedger.Observe(
 func (c *Call) Hedge(second *Call, tried *balancer.Node, view *balancer.View) bool {
 	k, h := &c.core, &second.core
 	h.info.Avoid(tried)
-	if !view.Others(&h.info) {
-		return false
+	h.info.Hedge = true
+	wait, _ := k.service.hedger.Wait()
+	if r := k.remaining(); r > 0 && r < wait || !view.Others(&h.info) || !k.service.acquire() {
+		return false // it could hardly finish, or there is nowhere to go
 	}
 	if !k.retry.Hedge() {
+		k.service.release()
 		c.Telemetry().Hedge(k.ctx, k.service.name, "budget")
-		return false
-	}
-	if !k.service.acquire() {
 		return false
 	}
 	h.service, h.ctx, h.override, h.hedge = k.service, k.ctx, k.override, true
@@ -246,6 +256,10 @@ func (c *Call) Hedge(second *Call, tried *balancer.Node, view *balancer.View) bo
 	h.attempts.Store(k.attempts.Add(1) - 1)
 	return true
 }
+
+// Hurried reports whether the call had waited for room for so long that less than
+// half of WithTimeout was left: should that run out, it is not its endpoint's fault.
+func (c *Call) Hurried() bool { return c.core.hurried }
 
 // Error makes the call's error of what ended it. endpoint is the last attempt's,
 // empty if there was none.

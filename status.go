@@ -43,7 +43,7 @@ type ServiceStatus struct {
 	// InFlight is the number of calls, those waiting for an endpoint included.
 	InFlight int `json:"in_flight"`
 
-	// Waiting is how many of them wait for room, where WithLimit bounds it.
+	// Waiting is how many calls and streams wait for room; 0 without WithLimit.
 	Waiting int `json:"waiting,omitempty"`
 
 	// RetryBudget is how many retries there could be now, 5 where there is no budget.

@@ -88,7 +88,7 @@ func (l *latency) learn(o Outcome, now, took time.Duration) {
 			// Else the node would look no slower than what hedges wait for.
 			took = min(2*max(took, time.Duration(l.value(now))), ewmaPenalty)
 		}
-		l.follow(now, float64(took), true)
+		l.follow(now, float64(took), !o.Overtaken || l.average.Load() != 0)
 		return
 	case Overload:
 		l.follow(now, float64(took), true) // that it was fast is no praise; the rest is up to cooling

@@ -19,9 +19,9 @@ import (
 // late answer. A long answer does no harm: its verdict is known.
 //
 // A failed attempt counts as one of 5 s, so that fast failures attract nobody. So
-// that such a node is not left alone for ever, it is owed one call that can be
-// retried after 1 s, and then after twice as long each time, up to 10 s; a success
-// makes its latency that of the success. An attempt whose verdict is neutral or
+// that such a node is not left alone for ever, it is owed one call after 1 s, of
+// those that can be retried, and then after twice as long each time, up to 10 s; a
+// success makes its latency that of the success. An attempt whose verdict is neutral or
 // overload can raise the average only; one that a hedge overtook doubles it, up to
 // 5 s, since how long it would have taken is not known.
 //

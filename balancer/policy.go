@@ -69,11 +69,15 @@ type Info struct {
 	// has waited less than ten seconds.
 	Retryable bool
 
+	// Hedge says that the attempt is one beside another of its call, which may be
+	// given up at any moment: it is never handed to a half-open node.
+	Hedge bool
+
+	full bool // a node's limit refused, during the last pick; here it takes no room of its own
+
 	// Stream says that the attempt may last for as long as its caller wants, so
 	// that it does not count in a node's [Limit].
 	Stream bool
-
-	full bool // a node's limit refused, during the last pick
 
 	// Endpoint, if not empty, is the ID of the only endpoint that will do. The
 	// Balancer sees to that: a Picker need not look at it.

@@ -206,6 +206,9 @@ func (v *View) pickAny(l *Lease, st *viewState, info *Info, refusal error) error
 // pickProbe hands the call to a half-open node that waits for one, if the call
 // is fit to be a probe.
 func (v *View) pickProbe(l *Lease, st *viewState, info *Info) bool {
+	if info.Hedge {
+		return false
+	}
 	anyCall := info.Retryable || st.ready == 0
 	for _, n := range st.probing {
 		if n.left.Load() || info.Avoids(n) || !anyCall && !n.starved() {
@@ -234,7 +237,7 @@ func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) err
 		refusal = err
 	}
 	for _, n := range st.probing {
-		if n.left.Load() || info.refused.has(n) {
+		if n.left.Load() || info.refused.has(n) || info.Hedge {
 			continue
 		}
 		err := v.lease(l, st, info, n, "probe")

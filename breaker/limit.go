@@ -6,8 +6,9 @@ import (
 	"math"
 )
 
-// ErrLimit is in the chain of the error of a call that found so many others in
-// flight that there was no room for it, neither in time nor in the queue.
+// ErrLimit is in the chain of the error of a call for which there was no room: too
+// many were in flight, and the queue was full or the wait for a place ended. Where the
+// caller's own context ended the wait, a Mesh's error is that of the context alone.
 var ErrLimit = errors.New("breaker: too many calls in flight")
 
 // Limit says how much may be in flight at a time. The zero value limits nothing.
@@ -29,7 +30,8 @@ type Limit struct {
 
 	// Queue is how many calls may wait for room, and how many streams for theirs.
 	// Those that waited longest come first. A call waits until its deadline at
-	// most. 0 means 100; -1 means none: what finds no room fails at once.
+	// most. 0 means 100; -1 means none: what finds no room fails at once. More
+	// than can be served within their deadlines only waste the places they get.
 	Queue int
 }
 

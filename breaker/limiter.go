@@ -3,6 +3,8 @@ package breaker
 import (
 	"context"
 	"sync/atomic"
+
+	"github.com/fairlead-go/fairlead/balancer"
 )
 
 // Limiter limits what is in flight of one service. Make one with [NewLimiter]. It
@@ -34,7 +36,8 @@ func (l *Limiter) Acquire(ctx context.Context, stop <-chan struct{}) error {
 	return l.calls.acquire(ctx, stop)
 }
 
-// Release gives a call's place to the next.
+// Release gives a call's place to the next. It is called once for each Acquire that
+// returned nil, and does not block.
 func (l *Limiter) Release() { l.calls.release() }
 
 // AcquireStream is Acquire for a stream.
@@ -56,9 +59,9 @@ func (l *Limiter) Endpoint() *EndpointLimit {
 	return &EndpointLimit{limiter: l}
 }
 
-// AwaitRoom calls try, at once and then each time that room may have come about at an
+// AwaitRoom takes a place in the queue and calls try, at once and then each time that room may have come about at an
 // endpoint, until it says that not all were full. Those who wait are called in the
-// order of arrival. The error is ErrLimit where the queue is full or stop, which may be
+// order of arrival. The error is ErrLimit where the queue is full, and try is not called then, or stop, which may be
 // nil, is closed, and ErrLimit wrapped with the cause where ctx ends.
 func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, try func() (full bool)) error {
 	w, err := l.room.join()
@@ -78,6 +81,8 @@ func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, try func(
 // Wake has those who wait for room at an endpoint look again: there may be another
 // endpoint by now.
 func (l *Limiter) Wake() { l.room.wake() }
+
+var _ balancer.Limit = (*EndpointLimit)(nil)
 
 // EndpointLimit is the limit of one endpoint. It is safe for concurrent use and
 // does not block.

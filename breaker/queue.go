@@ -71,7 +71,7 @@ func (q *queue) leaveLocked(w *waiter) {
 	}
 }
 
-// wake wakes who has waited longest. He keeps his place until he leaves.
+// wake wakes who has waited longest. It keeps its place until it leaves.
 func (q *queue) wake() {
 	if q.n.Load() == 0 {
 		return
@@ -86,7 +86,7 @@ func (q *queue) wakeLocked() {
 		select {
 		case e.Value.(*waiter).woken <- struct{}{}:
 			return
-		default: // he is on his way
+		default: // it is on its way
 		}
 	}
 }

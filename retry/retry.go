@@ -59,9 +59,14 @@ func (p *Policy) Safe(ctx context.Context, method, path string) bool {
 // Begin counts a call and returns its Call. safe says that the call may be
 // repeated although an endpoint may have acted on it. It does not block.
 func (p *Policy) Begin(safe bool) Call {
-	p.budget.deposit()
-	return Call{policy: p, safe: safe}
+	c := p.Prepare(safe)
+	c.Count()
+	return c
 }
+
+// Prepare is Begin for a call that is not counted until its Count, when its first
+// attempt is sent: one that is never sent earns no retries for others.
+func (p *Policy) Prepare(safe bool) Call { return Call{policy: p, safe: safe} }
 
 // Call is one call's way through its attempts. It is for one goroutine at a time.
 type Call struct {
@@ -117,6 +122,9 @@ const (
 func (c *Call) Retryable() bool {
 	return c.safe && c.failed+1 < c.policy.config.Attempts && !c.policy.budget.low.Load()
 }
+
+// Count counts a call that was prepared. It is called once.
+func (c *Call) Count() { c.policy.budget.deposit() }
 
 // Safe reports whether the call may be repeated although an endpoint may have
 // acted on it.

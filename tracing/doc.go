@@ -37,7 +37,7 @@
 //	fairlead.picks                {pick}     service, endpoint, reason
 //	fairlead.attempts             {attempt}  service, endpoint, outcome
 //	fairlead.retries              {retry}    service, result
-//	fairlead.hedges               {hedge}    service, result
+//	fairlead.hedges               {hedge}    service, result: won, lost, failed, budget
 //	fairlead.body.errors          {error}    service, endpoint, error.type
 //	fairlead.budget               {retry}    service: retries that may be made now
 //	fairlead.breaker.state        1          service, endpoint: 0 closed, 1 half-open, 2 open

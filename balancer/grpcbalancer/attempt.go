@@ -24,6 +24,7 @@ type try struct {
 	info  balancer.Info // of an attempt without a call
 	ctx   context.Context
 	lease balancer.Lease
+	link  *link
 	span  tracing.Attempt
 	timer *time.Timer // ends it, or its being a probe; nil without
 	md    metadata.MD // to be sent; nil without
@@ -101,8 +102,11 @@ func (c *call) endAttempt(t *try, e ending) (last bool) {
 	if t.lease.Probe() {
 		c.core.Probed(t.lease.Node(), e.received && !c.late.Load(), c.late.Load())
 	}
-	if o.Verdict == balancer.Failure && cutOff(e.err) {
-		c.policy.doubt(t.lease.Node())
+	switch {
+	case o.Verdict == balancer.Failure && cutOff(e.err):
+		t.link.silent.Store(true)
+	case o.Verdict == balancer.Success && t.link.silent.Load():
+		t.link.silent.Store(false)
 	}
 	t.verdict(o, e)
 	c.outcome = o
@@ -123,6 +127,8 @@ func (t *try) outcome(e ending) balancer.Outcome {
 		return balancer.Outcome{}
 	case t.call != nil && cutOff(e.err) && t.call.late.Load():
 		return balancer.Outcome{Verdict: balancer.Failure, Resend: resendAfter(e)}
+	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut() && t.call.core.Hurried():
+		return balancer.Outcome{}
 	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut():
 		return balancer.Outcome{Verdict: balancer.Failure}
 	case !e.sent && code == codes.Unavailable && !ended(t.ctx):

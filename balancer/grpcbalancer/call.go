@@ -23,7 +23,7 @@ import (
 type call struct {
 	context.Context // never changed once the call has begun
 	core            fairlead.Call
-	stop            context.CancelCauseFunc // ends the attempts of this invocation; nil: cannot; written under mu, by the call's goroutine
+	stop            context.CancelCauseFunc // ends the attempts of this invocation; nil: cannot; guarded by mu
 	finish          []func(error)           // the caller's, to be called at the end
 	late            atomic.Bool             // the attempt's time limit ran out
 
@@ -87,10 +87,11 @@ func (c *call) stoppableLocked() context.Context {
 
 // finishInvocation lets go of what prepare made.
 func (c *call) finishInvocation() {
-	if stop := c.stop; stop != nil {
-		c.mu.Lock()
-		c.stop = nil
-		c.mu.Unlock()
+	c.mu.Lock()
+	stop := c.stop
+	c.stop = nil
+	c.mu.Unlock()
+	if stop != nil {
 		stop(nil)
 	}
 }

@@ -242,6 +242,10 @@ func (p *policy) tally(nodes []*balancer.Node) tally {
 		conn, seen, failure := connectivity.Idle, false, error(nil)
 		if l := p.link(n); l != nil {
 			conn, seen, failure = l.status()
+			if l.renewed && conn != connectivity.Ready {
+				// Nobody should wait for an endpoint that has just failed.
+				conn, failure = connectivity.TransientFailure, errRenewed
+			}
 		}
 		t.add(n.State(), conn, seen, failure)
 	}
@@ -299,13 +303,6 @@ func (p *policy) connect(n *balancer.Node) *link {
 	return l
 }
 
-// doubt is told that an attempt had no answer in time.
-func (p *policy) doubt(n *balancer.Node) {
-	if l := p.link(n); l != nil {
-		l.silent.Store(true)
-	}
-}
-
 // renew replaces links that may be dead although their connection is open, and
 // reports whether there were any: a half-open endpoint is to prove itself over one
 // that works. gRPC finds out by pings, which servers refuse unless both sides have
@@ -322,6 +319,7 @@ func (p *policy) renew() bool {
 		}
 		dead = append(dead, l)
 		now[n] = p.connect(n)
+		now[n].renewed = true
 	}
 	if dead == nil {
 		return false
@@ -356,8 +354,13 @@ type link struct {
 	calls  sync.Mutex               // gRPC's policies expect one call at a time
 	state  atomic.Pointer[lb.State] // the child's
 	seen   atomic.Bool              // what the view was last told
-	silent atomic.Bool              // an attempt had no answer in time
+	silent atomic.Bool              // an attempt had no answer in time, and none had since
+
+	renewed bool // it took the place of one that fell silent; for the policy's goroutine and picks
 }
+
+// errRenewed is why an endpoint is not to be had for a moment.
+var errRenewed = errors.New("grpcbalancer: the connection fell silent, and another is not there yet")
 
 // doubtful reports whether the link is to be replaced before it is used again.
 func (l *link) doubtful(n *balancer.Node) bool {
@@ -464,7 +467,7 @@ func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 		n := lease.Node()
 		if l := p.policy.link(n); l != nil {
 			if sub := l.subConn(); sub != nil {
-				t.lease = lease
+				t.lease, t.link = lease, l
 				return sub, nil
 			}
 		}

@@ -24,12 +24,13 @@ var (
 	errNotNeeded = errors.New("grpcbalancer: the call was answered without its hedge")
 )
 
-// hedge is a call's first invocation and, if that takes long, a second beside it.
+// hedge is a call's first invocation and, if that takes long, a second beside it. It
+// is the Mesh's hedge of HTTP over gRPC's invocations, by the same rules.
 type hedge struct {
 	call   *call
 	wait   time.Duration // until the second; 0: there will be none
 	method string
-	req    any
+	req    proto.Message
 	reply  proto.Message // the first's
 	kind   protoreflect.MessageType
 	cc     *grpc.ClientConn
@@ -46,6 +47,7 @@ type hedge struct {
 // second is the second invocation: a call of its own to the pickers.
 type second struct {
 	call     call
+	req      proto.Message // a copy: the call may be over, and the caller's used again
 	reply    proto.Message
 	bring    func() // what was told besides the reply
 	err      error
@@ -55,19 +57,20 @@ type second struct {
 }
 
 // hedged returns the hedge of a call, nil where it is not to have one.
-func (c *call) hedged(reply any) *hedge {
+func (c *call) hedged(req, reply any) *hedge {
 	if c.round > 0 {
 		return nil
 	}
+	request, known := req.(proto.Message)
 	message, ok := reply.(proto.Message)
-	if !ok {
+	if !known || !ok {
 		return nil
 	}
 	wait, ok := c.core.Hedged()
 	if !ok {
 		return nil
 	}
-	return &hedge{call: c, wait: wait, reply: message, kind: message.ProtoReflect().Type(), done: make(chan struct{})}
+	return &hedge{call: c, wait: wait, req: request, reply: message, kind: message.ProtoReflect().Type(), done: make(chan struct{})}
 }
 
 // run makes the first invocation, and the second where that takes too long. The
@@ -173,6 +176,7 @@ func (c *call) stopFor(cause error) {
 	defer c.mu.Unlock()
 	if c.stop != nil {
 		c.stop(cause)
+		c.stop = nil // a time limit that runs out now is nobody's failure
 	}
 }
 
@@ -204,6 +208,7 @@ func (h *hedge) begin() (*second, context.Context) {
 	if !c.core.Hedge(&s.call.core, c.node, c.policy.view) {
 		return nil, nil
 	}
+	s.req = proto.Clone(h.req)
 	s.call.Context = c.Context
 	s.call.core.Info().Context = &s.call
 	h.second = s
@@ -221,7 +226,7 @@ func (h *hedge) invokeSafely(ctx context.Context, s *second, opts []grpc.CallOpt
 			err = status.Error(codes.Internal, fmt.Sprintf("grpcbalancer: panic: %v", v))
 		}
 	}()
-	return h.invoke(ctx, h.method, h.req, s.reply, h.cc, opts...)
+	return h.invoke(ctx, h.method, s.req, s.reply, h.cc, opts...)
 }
 
 // end is called when the second invocation has come to something.

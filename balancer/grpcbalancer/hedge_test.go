@@ -197,3 +197,33 @@ func TestHedgeTellsWhoWasOvertaken(t *testing.T) {
 		t.Errorf("of %d attempts at the backend that does not answer, %v were overtaken", n, count)
 	}
 }
+
+// The caller's request is the caller's again when the call is over, although a hedge
+// that came too late is still on its way through an interceptor.
+func TestHedgeHasARequestOfItsOwn(t *testing.T) {
+	f := newFleet(t, 2, hedgeSoon)
+	var calls atomic.Int64
+	var armed atomic.Bool
+	late := make(chan struct{})
+	conn := f.dial(t, grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if n := calls.Add(1); armed.Load() && n == 2 {
+			<-late
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	}))
+	f.each(func(b *backend) {
+		b.does(func(context.Context) error { time.Sleep(50 * time.Millisecond); return nil })
+	})
+	calls.Store(0)
+	armed.Store(true)
+	req := &health.HealthCheckRequest{Service: "a"}
+	if _, err := health.NewHealthClient(conn).Check(allowed(t.Context()), req); err != nil {
+		t.Fatal(err)
+	}
+	req.Service = "b" // the race detector looks
+	close(late)
+	f.idle(t)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d invocations, want 2", n)
+	}
+}

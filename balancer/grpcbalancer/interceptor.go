@@ -37,15 +37,15 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 			c.abandon()
 		}
 	}()
+	opts, c.finish = finishers(opts)
 	if err := c.admit(); err != nil {
 		whole = true
 		c.end(err)
 		return err
 	}
-	opts, c.finish = finishers(opts)
 	for {
-		if h := c.hedged(reply); h != nil {
-			h.method, h.req, h.cc, h.invoke, h.opts = method, req, cc, invoke, opts
+		if h := c.hedged(req, reply); h != nil {
+			h.method, h.cc, h.invoke, h.opts = method, cc, invoke, opts
 			err = h.run()
 		} else {
 			err = invoke(c.prepare(true), method, req, reply, cc, opts...)
@@ -78,11 +78,11 @@ func (i *interceptors) open(ctx context.Context, desc *grpc.StreamDesc, cc *grpc
 		return stream, i.explain(cc, err)
 	}
 	defer c.abandonUnlessOpened()
+	opts, c.finish = finishers(opts)
 	if err := c.admit(); err != nil {
 		c.end(err)
 		return nil, err
 	}
-	opts, c.finish = finishers(opts)
 	opts = withOnFinish(opts, c.streamFinished)
 	open := func(ctx context.Context) (grpc.ClientStream, error) { return streamer(ctx, desc, cc, method, opts...) }
 	stream, err := c.openStream(open)

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/breaker"
 )
 
@@ -25,6 +26,8 @@ func (c *call) admit() error {
 		return status.FromContextError(c.Err()).Err()
 	case errors.Is(err, breaker.ErrLimit):
 		return limited(c.core.Error("", err))
+	case errors.Is(err, fairlead.ErrClosed):
+		return closedError(c.core.ServiceName())
 	}
 	return unavailable(c.core.Error("", err))
 }
@@ -57,6 +60,12 @@ func (c *call) awaitRoom(err error, method string, req, reply any, cc *grpc.Clie
 		return err // which explain makes a timeout of
 	case c.Err() != nil:
 		return status.FromContextError(c.Err()).Err()
+	case errors.Is(full, fairlead.ErrClosed):
+		err = closedError(c.core.ServiceName())
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.refusal = err
+		return err
 	}
 	return limited(c.core.Error("", full))
 }

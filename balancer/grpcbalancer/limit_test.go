@@ -153,3 +153,44 @@ func TestThrottle(t *testing.T) {
 	}
 	f.idle(t)
 }
+
+// Who is refused for want of room is told so at the end like all others, and one that
+// waits for room is told that the Mesh was closed.
+func TestLimitAndTheEnds(t *testing.T) {
+	f := newFleet(t, 1, fairlead.WithLimit(breaker.Limit{Endpoint: 1, Queue: 1}))
+	f.each(func(b *backend) { b.held.Store(true) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = check(ctx, f.conn) })
+	eventually(t, "a call is held", func() bool { return f.backends[0].waiting.Load() == 1 })
+	waited := make(chan error, 1)
+	wg.Go(func() { waited <- check(t.Context(), f.conn) })
+	eventually(t, "another waits", func() bool { return f.mesh.Status().Services[0].Waiting == 1 })
+	var finished atomic.Int64
+	if err := check(t.Context(), f.conn, grpc.OnFinish(func(error) { finished.Add(1) })); !errors.Is(err, breaker.ErrLimit) {
+		t.Errorf("error %v, want ErrLimit", err)
+	}
+	if n := finished.Load(); n != 1 {
+		t.Errorf("OnFinish was called %d times", n)
+	}
+	f.mesh.Close()
+	if err := <-waited; status.Code(err) != codes.Unavailable || !errors.Is(err, fairlead.ErrClosed) {
+		t.Errorf("error %v, want ErrClosed", err)
+	}
+	cancel()
+	f.each(func(b *backend) { b.held.Store(false) })
+	wg.Wait()
+}
+
+func TestServiceLimitCallsOnFinish(t *testing.T) {
+	f := newFleet(t, 1, fairlead.WithThrottle(retry.Throttle{Ratio: 1}), fairlead.WithoutBreaker())
+	f.answer(codes.Unavailable)
+	var finished atomic.Int64
+	const calls = 100
+	for range calls {
+		_ = check(t.Context(), f.conn, grpc.OnFinish(func(error) { finished.Add(1) }))
+	}
+	if n := finished.Load(); n != calls {
+		t.Errorf("OnFinish was called %d times for %d calls", n, calls)
+	}
+}

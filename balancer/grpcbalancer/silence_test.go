@@ -1,6 +1,7 @@
 package grpcbalancer_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -32,4 +33,34 @@ func TestSilentConnection(t *testing.T) {
 		return endpoint(t, mesh, proxy.Addr()).State == balancer.Ready && backends[0].calls.Load() > before
 	})
 	mustCheck(t, conn, 10)
+}
+
+// The only endpoint accepts connections and never speaks: calls fail in time, as they
+// do when every breaker is open, rather than wait for its handshake.
+func TestSoleSilentEndpoint(t *testing.T) {
+	b := newBackend(t)
+	proxy, err := silence.Listen(b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(proxy.Addr())},
+		fairlead.WithRetry(retry.Config{AttemptTimeout: 200 * time.Millisecond, Safe: always}))
+	conn := dial(t, mesh, "fairlead:///users")
+	mustCheck(t, conn, 3)
+	proxy.Mute()
+	proxy.Silence()
+	var longest time.Duration
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		began := time.Now()
+		if err := check(ctx, conn); err == nil {
+			t.Error("a call was answered")
+		}
+		cancel()
+		longest = max(longest, time.Since(began))
+	}
+	if longest > patience/2 {
+		t.Errorf("a call took %v", longest)
+	}
 }

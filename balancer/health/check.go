@@ -48,7 +48,7 @@ type Check struct {
 
 	// Interval is the time from one check of an endpoint to the next, varied by up
 	// to 20 %, and a fifth of it after a check that speaks against the verdict so
-	// far. 0 means 5 s; at least 100 ms.
+	// far. 0 means 5 s, or Timeout if that is longer; at least 100 ms.
 	Interval time.Duration
 
 	// Timeout bounds a check, from dialling to its verdict. 0 means 1 s, or
@@ -75,7 +75,7 @@ const (
 
 // WithDefaults returns the configuration with every zero field replaced by its
 // default, or an error that names the field, its value and what is allowed. Status,
-// Service and Port stay as they are.
+// Service and Port stay as they are, and so does Path unless Protocol is HTTP.
 func (c Check) WithDefaults() (Check, error) {
 	if err := c.validate(); err != nil {
 		return Check{}, err
@@ -117,7 +117,9 @@ func (c Check) validate() error {
 		return fmt.Errorf("health: Check.Port is %d, want 1 to %d, or 0 (meaning the endpoint's)", c.Port, math.MaxUint16)
 	case c.Interval != 0 && c.Interval < minInterval:
 		return fmt.Errorf("health: Check.Interval is %v, want at least %v, or 0 (meaning %v)", c.Interval, minInterval, defaultInterval)
-	case c.Timeout < 0 || c.Interval > 0 && c.Timeout > c.Interval:
+	case c.Timeout < 0:
+		return fmt.Errorf("health: Check.Timeout is %v, want more than 0, or 0 (meaning %v)", c.Timeout, defaultTimeout)
+	case c.Interval > 0 && c.Timeout > c.Interval:
 		return fmt.Errorf("health: Check.Timeout is %v, want more than 0 and at most Interval, which is %v, or 0 (meaning %v)", c.Timeout, c.Interval, defaultTimeout)
 	case c.Unhealthy < 0 || c.Unhealthy > math.MaxInt32:
 		return fmt.Errorf("health: Check.Unhealthy is %d, want 1 or more, or 0 (meaning %d)", c.Unhealthy, defaultUnhealthy)

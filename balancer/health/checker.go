@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -63,7 +62,7 @@ func (c *Checker) Check(ctx context.Context, t Target) error {
 // is called by one goroutine at a time, with no lock held.
 //
 // Between checks there is a timer and no goroutine. stop cancels the check that is
-// under way and does not wait for it.
+// under way and does not wait for it, so that changed may be called once more.
 func (c *Checker) Watch(t Target, changed func(err error)) (stop func()) {
 	w := &watch{checker: c, target: t, changed: changed}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -143,16 +142,4 @@ func (w *watch) judge(err error) bool {
 	}
 	w.inARow, w.sick, w.lastFail = 0, !well, err
 	return true
-}
-
-// addr is where checks go.
-func (p *probe) addr() string {
-	if p.config.Port == 0 {
-		return p.target.Addr
-	}
-	host, _, err := net.SplitHostPort(p.target.Addr)
-	if err != nil {
-		return p.target.Addr
-	}
-	return net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 }

@@ -34,7 +34,8 @@ type Ejection struct {
 	FailurePercent int
 
 	// BaseTime is how long the first ejection lasts; the n-th lasts n times as
-	// long. Each interval without ejection takes one off n. 0 means 30 s.
+	// long. Each interval without ejection takes one off n. 0 means 30 s, or
+	// MaxTime if that is shorter.
 	BaseTime time.Duration
 
 	// MaxTime is the longest ejection. 0 means 300 s, or BaseTime if that is longer.
@@ -57,11 +58,11 @@ const (
 	defaultMaxTime        = 300 * time.Second
 	defaultMaxPercent     = 10
 
-	successHosts   = 5 // with that many requests
-	successSamples = 100
-	successPoints  = 0.05
-	failureSamples = 50
-	mostPercent    = 50
+	successEndpoints = 5 // with that many calls
+	successSamples   = 100
+	successPoints    = 0.05
+	failureSamples   = 50
+	mostPercent      = 50
 )
 
 // WithDefaults returns the configuration with every zero field replaced by its

@@ -38,7 +38,8 @@ func NewEjector(config Ejection, changed func(n *balancer.Node, ejectedFor time.
 	return &Ejector{config: config, changed: changed}, nil
 }
 
-// Add returns what is known of a node. Its Remove takes it out again.
+// Add returns what is known of a node. Its Remove takes it out again. After Close it
+// is one that is never ejected.
 func (e *Ejector) Add(n *balancer.Node) *Outlier {
 	o := &Outlier{ejector: e, node: n}
 	e.mu.Lock()
@@ -53,7 +54,8 @@ func (e *Ejector) Add(n *balancer.Node) *Outlier {
 	return o
 }
 
-// Close ends the Ejector's timers. Nobody is ejected after that.
+// Close ends the Ejector's timers. Nobody is ejected after that, and nodes that are
+// stay so. It can be called twice.
 func (e *Ejector) Close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -145,7 +147,7 @@ func (e *Ejector) outliersLocked() []*Outlier {
 // threshold is the success rate below which an endpoint is an outlier, 0 where
 // there are too few to compare.
 func (e *Ejector) threshold(compared []*Outlier) float64 {
-	if e.config.SuccessRateFactor == off || len(compared) < successHosts {
+	if e.config.SuccessRateFactor == off || len(compared) < successEndpoints {
 		return 0
 	}
 	n, mean, variance := float64(len(compared)), 0.0, 0.0

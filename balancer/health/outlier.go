@@ -46,7 +46,9 @@ func (o *Outlier) Observe(outcome balancer.Outcome) {
 	}
 }
 
-// Remove takes the endpoint out: its timer ends, and it is advised against no more.
+// Remove takes the endpoint out: its timer ends, and it is ejected no more. What its
+// node was advised stays, so it is for a node that leaves. It may be called twice and
+// does not block.
 func (o *Outlier) Remove() {
 	e := o.ejector
 	e.mu.Lock()

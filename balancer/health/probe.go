@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 )
 
 // mostRead bounds what is read of an answer.
@@ -41,6 +42,18 @@ func (p *probe) host() string {
 		return p.target.Host
 	}
 	return p.target.Addr
+}
+
+// addr is where checks go.
+func (p *probe) addr() string {
+	if p.config.Port == 0 {
+		return p.target.Addr
+	}
+	host, _, err := net.SplitHostPort(p.target.Addr)
+	if err != nil {
+		return p.target.Addr
+	}
+	return net.JoinHostPort(host, strconv.Itoa(p.config.Port))
 }
 
 // connect dials, and makes the handshake where there is one.

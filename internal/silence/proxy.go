@@ -20,6 +20,7 @@ type Proxy struct {
 	silent chan struct{}     // closed when the connections of before fall silent; replaced then; guarded by mu
 	open   map[net.Conn]bool // guarded by mu
 	closed bool              // guarded by mu
+	mute   bool              // new connections are silent too; guarded by mu
 }
 
 // Listen returns a Proxy for the server at target, on a port of its own.
@@ -48,6 +49,13 @@ func (p *Proxy) Silence() {
 	p.silent = make(chan struct{})
 }
 
+// Mute has all connections that come be silent from the first.
+func (p *Proxy) Mute() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = true
+}
+
 // Close closes all and waits.
 func (p *Proxy) Close() {
 	p.listener.Close()
@@ -74,6 +82,10 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Lock()
 		silent := p.silent
+		if p.mute {
+			silent = make(chan struct{})
+			close(silent)
+		}
 		if p.closed {
 			near.Close()
 			far.Close()
