@@ -25,9 +25,9 @@
 //
 //	client.Get ─► interceptor of DialOptions
 //	  1 deadline  WithTimeout, for unary calls                    ┐
-//	  2 span      INTERNAL, one per call                          │ once per call
+//	  2 span      INTERNAL, one per call; WithThrottle, WithLimit │ once per call
 //	  3 retry     may it be repeated? budget left? back off       ┘
-//	  4 pick      the policy chooses, the breaker admits          ┐
+//	  4 pick      the policy chooses, the breaker admits; WithHedge ┐
 //	  5 attempt   a CLIENT span, the trace context in metadata    │ per attempt
 //	  6 send      over gRPC's connection to that endpoint         ┘
 //	 back         first response or status ─► report; the end ─► release
@@ -54,6 +54,15 @@
 // A stream of responses to one request may be opened again, and its request sent
 // again, by the same rules until its first response. Other streams are opened
 // again only where opening fails at once. No stream is replayed.
+//
+// With [fairlead.WithHedge], a unary call that may be repeated and has waited for too
+// long is sent once more beside the first attempt. Interceptors after ours are then run
+// by two goroutines at a time, and the one that came too late may still run when the
+// call is over; its request is a copy.
+//
+// A call that finds no room under [fairlead.WithLimit] is codes.ResourceExhausted with
+// breaker.ErrLimit in its chain, one that [fairlead.WithThrottle] refuses
+// codes.Unavailable with retry.ErrThrottled.
 //
 // gRPC itself sends again, once, what the server says it did not process (a
 // connection that is going away). That is an attempt like the others, on another
@@ -106,7 +115,8 @@
 // be repeated, or, after ten seconds without one, from any call. The
 // ClientConn uses no proxy. gRPC's pings of quiet connections are off unless
 // grpc.WithKeepaliveParams asks for them, since servers refuse them by default:
-// a host that vanishes without a word is found by calls that fail. What gRPC does
+// a host that vanishes without a word is found by calls that fail. An endpoint that
+// left an attempt without an answer proves itself over a new connection. What gRPC does
 // not tell apart is taken for the more likely: a response beyond the caller's own
 // MaxCallRecvMsgSize for the endpoint's ResourceExhausted, a refused stream for
 // any other Unavailable.
