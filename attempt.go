@@ -92,7 +92,12 @@ func (a *attempt) info() *tracing.AttemptInfo {
 
 func (a *attempt) roundTrip() (*http.Response, error) {
 	rt, err := linkOf(a.lease.Node()).transport()
-	if err == nil {
+	switch {
+	case a.hedge && err == nil:
+		err = a.err // it is prepared
+	case a.hedge:
+		closeBody(a.req)
+	case err == nil:
 		err = a.prepare()
 	}
 	if err != nil {
@@ -121,7 +126,9 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 func (a *attempt) prepare() error {
 	c := a.call
 	a.req = c.req
-	if c.derived || a.span.Enabled() || a.cancel != nil || c.replay != nil || a.number > 1 {
+	if a.hedge {
+		a.req, a.header = c.req.Clone(a.ctx), true
+	} else if c.derived || a.span.Enabled() || a.cancel != nil || c.replay != nil || a.number > 1 {
 		a.req = c.req.WithContext(a.ctx)
 	}
 	switch {

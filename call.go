@@ -90,20 +90,31 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 
 // admitUnlessCancelled is admit for a request that may have a Cancel of its own.
 func (c *call) admitUnlessCancelled() error {
-	if c.service.limiter == nil || cancelled(c.req) == nil {
-		return c.admit(c.service.mesh.ended)
+	if c.service.limiter == nil {
+		return c.admit(nil)
 	}
-	stop, whole := make(chan struct{}), make(chan struct{})
-	defer close(whole)
+	stop, whole := c.stopped()
+	defer whole()
+	return c.admit(stop)
+}
+
+// stopped returns a channel that is closed when the request is cancelled or the Mesh
+// is closed, until whole is called.
+func (c *call) stopped() (stop <-chan struct{}, whole func()) {
+	ended := c.service.mesh.ended
+	if cancelled(c.req) == nil {
+		return ended, func() {}
+	}
+	either, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(stop)
+		defer close(either)
 		select {
 		case <-cancelled(c.req):
-		case <-c.service.mesh.ended:
-		case <-whole:
+		case <-ended:
+		case <-done:
 		}
 	}()
-	return c.admit(stop)
+	return either, func() { close(done) }
 }
 
 // run sends attempts until one of them answers the call, or none will.
@@ -202,7 +213,9 @@ func (c *call) pick() (*attempt, error) {
 
 // awaitRoom picks as soon as not all endpoints are full.
 func (c *call) awaitRoom() (lease balancer.Lease, err error) {
-	full := c.service.limiter.AwaitRoom(c.ctx, c.service.mesh.ended, func() bool {
+	stop, whole := c.stopped()
+	defer whole()
+	full := c.service.limiter.AwaitRoom(c.ctx, stop, func() bool {
 		lease, err = c.service.balancer.Pick(&c.info)
 		return err != nil && c.info.Full()
 	})

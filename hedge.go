@@ -156,6 +156,8 @@ func (h *hedge) send() {
 		}
 	}()
 	if a := h.begin(); a != nil {
+		stop := context.AfterFunc(h.call.service.ctx, func() { a.cancel(ErrClosed) })
+		defer stop()
 		a.do()
 		h.end()
 	}
@@ -191,6 +193,7 @@ func (h *hedge) begin() *attempt {
 	c.users.Add(1)
 	h.second = a
 	a.start(true)
+	a.err = a.prepare() // now: the caller's request is the caller's again when the call is over
 	return a
 }
 

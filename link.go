@@ -149,7 +149,12 @@ func (l *link) probed(answered, late bool) {
 // check is what a breaker does before it lets a live call probe. The probe is to go
 // over a new connection: one of before may be dead although it is open.
 func (l *link) check(ctx context.Context) error {
-	l.closeIdle()
+	l.mu.Lock()
+	own := l.pinned
+	l.mu.Unlock()
+	if own != nil { // one of the user's may be shared by others
+		own.CloseIdleConnections()
+	}
 	if c := l.service.checker; c != nil {
 		return c.Check(ctx, l.target())
 	}

@@ -225,6 +225,9 @@ func (v *View) pickProbe(l *Lease, st *viewState, info *Info) bool {
 // pickAgain is for a call that has no new node left: one that it tried before
 // is better than none, and so is a half-open one that it would else avoid.
 func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) error {
+	if info.Hedge {
+		return rejection(st, refusal)
+	}
 	for i := range info.tried.n {
 		n := info.tried.at(i)
 		if n.barred() || info.refused.has(n) {

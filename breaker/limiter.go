@@ -69,10 +69,15 @@ func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, try func(
 		return err
 	}
 	defer l.room.leave(w)
+	woken := false
 	for try() { // also at once: room may have come about before we joined
+		if woken {
+			l.room.wakeAfter(w) // the place is none for us, but may be one for another
+		}
 		if err := w.wait(ctx, stop); err != nil {
 			return err
 		}
+		woken = true
 	}
 	l.room.pass(w) // where there is room for one, there may be room for two
 	return nil

@@ -81,8 +81,19 @@ func (q *queue) wake() {
 	q.wakeLocked()
 }
 
-func (q *queue) wakeLocked() {
-	for e := q.list.Front(); e != nil; e = e.Next() {
+func (q *queue) wakeLocked() { wakeFrom(q.list.Front()) }
+
+// wakeAfter wakes who has waited longest after w.
+func (q *queue) wakeAfter(w *waiter) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if w.place != nil {
+		wakeFrom(w.place.Next())
+	}
+}
+
+func wakeFrom(e *list.Element) {
+	for ; e != nil; e = e.Next() {
 		select {
 		case e.Value.(*waiter).woken <- struct{}{}:
 			return
