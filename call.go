@@ -167,9 +167,8 @@ func (c *call) send() (*http.Response, error) {
 
 // try sends an attempt, and returns it or the one that was sent in its place.
 func (c *call) try(a *attempt) *attempt {
-	if a.number = c.attempts.Add(1); a.number == 1 {
-		c.retry.Count()
-	}
+	a.number = c.attempts.Add(1)
+	c.retry.Count()
 	if h := c.hedged(a); h != nil {
 		return h.run()
 	}

@@ -24,7 +24,8 @@
 //	client.Do ─► Mesh.RoundTrip
 //	  1 service   the URL's host names it; an unknown host is a typed error
 //	  2 deadline  one over the whole call, if WithTimeout sets one     ┐
-//	  3 span      one per call; WithThrottle, WithLimit; user middleware │ once per call
+//	  3 span      one per call; WithThrottle, WithLimit; the user's    │ once per call
+//	              middleware                                           │
 //	  4 retry     may it be retried? body replayable? budget? back off ┘
 //	  5 pick      the policy chooses, the breaker admits or another is chosen;
 //	              WithHedge sends a call that waits too long to one more

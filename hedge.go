@@ -21,7 +21,7 @@ import (
 // There is at most one for each call, beside its first attempt, and only where another
 // endpoint is ready. A request whose body can be read but once, one that asks for an
 // upgrade, a pinned one and the probe of a half-open endpoint are not hedged. Of
-// gRPC, unary calls are whose reply is a proto.Message.
+// gRPC, unary calls are whose request and reply are proto.Messages.
 //
 // Hedge with balancer.PeakEWMA: other policies do not learn that an endpoint is
 // slow from attempts that are cut short, and send it more of them.
@@ -39,6 +39,13 @@ func WithHedge(h retry.Hedge) ServiceOption {
 		s.hedge = &h
 		return nil
 	})
+}
+
+func (s *service) newHedger() (err error) {
+	if h := s.settings.hedge; h != nil {
+		s.hedger, err = retry.NewHedger(*h)
+	}
+	return err
 }
 
 // errOvertaken is why an attempt was cancelled whose call was answered by another.

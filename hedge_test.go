@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/breaker"
 	"github.com/fairlead-go/fairlead/retry"
 )
 
@@ -410,6 +411,74 @@ func TestHedgeByQuantile(t *testing.T) {
 		}
 		if n := f.attempts() - before - 300; n < 29 || n > 45 {
 			t.Errorf("%d hedges of 300 calls, want one of ten", n)
+		}
+	})
+}
+
+// A loser does not look at the request of a call that is over.
+func TestHedgeHasAHeaderOfItsOwn(t *testing.T) {
+	f := newFleet(4)
+	done := make(chan struct{})
+	mesh := f.mesh(t, fairlead.WithHedge(retry.Hedge{After: 5 * ms}))
+	f.slowFirst(after(30*ms, 200), func(req *http.Request) (*http.Response, error) {
+		defer close(done)
+		for end := time.Now().Add(100 * ms); time.Now().Before(end); {
+			for range req.Header {
+			}
+		}
+		return nil, req.Context().Err()
+	})
+	req := request(t, http.MethodGet, "http://users/", nil)
+	resp, err := mesh.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	req.Header.Set("X-Next", "1") // allowed: the body was closed
+	<-done
+}
+
+// A hedge goes elsewhere or not at all.
+func TestHedgeGoesElsewhereOrNotAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20, fairlead.WithLimit(breaker.Limit{Endpoint: 2}))
+		f.endpoints[1].does(after(time.Hour, 200))
+		for range 2 {
+			go func() {
+				req := request(t, http.MethodGet, "http://users/", nil)
+				mesh.RoundTrip(req.WithContext(fairlead.WithOverride(req.Context(), fairlead.Override{Endpoint: "b:80"})))
+			}()
+		}
+		synctest.Wait()
+		f.endpoints[0].does(after(time.Second, 200))
+		before := f.endpoints[0].served.Load()
+		resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if n := f.endpoints[0].served.Load() - before; n != 1 {
+			t.Errorf("the slow endpoint got %d attempts of one call, its hedge too", n)
+		}
+		time.Sleep(2 * time.Hour)
+	})
+}
+
+// Close does not wait for a hedge.
+func TestCloseDoesNotWaitForAHedge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20)
+		f.slowFirst(after(time.Hour, 200), after(time.Hour, 200))
+		go mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+		time.Sleep(time.Second)
+		t.Log("attempts", f.attempts())
+		began := time.Now()
+		mesh.Close()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Close took %v", took)
 		}
 	})
 }

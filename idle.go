@@ -14,8 +14,8 @@ const (
 
 // WithMaxIdleConns sets how many connections may be open without a call on
 // them, over all services and endpoints of the Mesh. Where there are more, the
-// endpoints that were called least recently lose theirs first, within about half
-// a second and without harm to calls. An endpoint loses all its idle connections
+// endpoints that were called least recently lose theirs first, soon and without harm to
+// calls. An endpoint loses all its idle connections
 // or none. The default is a quarter of the file descriptors that the process may
 // have when the Mesh is made, at most 1,048,576, and 4096 where the system knows no such limit.
 // n must be at least 1; math.MaxInt is no bound. Connections that the user's own

@@ -14,8 +14,9 @@ import (
 // events and large downloads count until their answer's end, and would use it up.
 //
 // A full endpoint is passed over, and is nobody's failure. A retry, or a hedge, that
-// finds all endpoints full is not made; a hedge counts at its endpoint alone. A connection that switched protocols
-// (WebSocket) gives its place back; streaming RPCs have a limit of their own.
+// finds all endpoints full is not made; a hedge counts at its endpoint alone. A
+// connection that switched protocols (WebSocket) gives its place back; streaming RPCs
+// have a limit of their own.
 func WithLimit(l breaker.Limit) ServiceOption {
 	return serviceOption(func(s *settings) error {
 		if _, err := l.WithDefaults(); err != nil {
@@ -26,28 +27,9 @@ func WithLimit(l breaker.Limit) ServiceOption {
 	})
 }
 
-// WithThrottle refuses some of the calls to a service that fails as a whole, though
-// not wholly, before they are sent, with retry.ErrThrottled. The default is not to: an
-// endpoint that fails by itself is its breaker's matter. retry.Throttle{} lets twice
-// as many calls through as succeed.
-func WithThrottle(t retry.Throttle) ServiceOption {
-	return serviceOption(func(s *settings) error {
-		if _, err := t.WithDefaults(); err != nil {
-			return fmt.Errorf("fairlead: WithThrottle: %w", err)
-		}
-		s.throttle = &t
-		return nil
-	})
-}
-
-func (s *service) newLimits() (err error) {
+func (s *service) newLimiter() (err error) {
 	if l := s.settings.limit; l != nil {
-		if s.limiter, err = breaker.NewLimiter(*l); err != nil {
-			return err
-		}
-	}
-	if t := s.settings.throttle; t != nil {
-		s.throttle, err = retry.NewThrottler(*t)
+		s.limiter, err = breaker.NewLimiter(*l)
 	}
 	return err
 }
@@ -104,11 +86,4 @@ func (c *core) leave() {
 		c.service.limiter.Release()
 	}
 	c.admitted = false
-}
-
-// observe tells the throttle what became of the call.
-func (c *core) observe(o balancer.Outcome) {
-	if t := c.service.throttle; t != nil && c.attempts.Load() > 0 {
-		t.Observe(o)
-	}
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
 	"github.com/fairlead-go/fairlead/discovery"
-	"github.com/fairlead-go/fairlead/retry"
 )
 
 // gauge knows how many are inside, and how many were at most.
@@ -273,147 +272,6 @@ func TestLimitAllocatesLittle(t *testing.T) {
 	}
 }
 
-// A service that answers one call in five gets a tenth of its calls; when it is
-// well, it soon gets all of them.
-func TestThrottle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(3)
-		mesh := f.mesh(t, fairlead.WithThrottle(retry.Throttle{}), fairlead.WithoutRetry(), fairlead.WithoutBreaker())
-		run := func(d time.Duration) (calls, throttled int64) {
-			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(ms) {
-				calls++
-				resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
-				switch {
-				case errors.Is(err, retry.ErrThrottled):
-					throttled++
-				case err != nil:
-					t.Fatal(err)
-				default:
-					resp.Body.Close()
-				}
-			}
-			return calls, throttled
-		}
-		bad := sometimes(0.8, after(0, 503), after(0, 200))
-		for _, e := range f.endpoints {
-			e.does(after(0, 200))
-		}
-		if _, throttled := run(10 * time.Second); throttled != 0 {
-			t.Errorf("%d calls to a good service were throttled", throttled)
-		}
-		for _, e := range f.endpoints {
-			e.does(bad)
-		}
-		run(60 * time.Second)
-		calls, throttled := run(20 * time.Second)
-		if share := float64(throttled) / float64(calls); share < 0.85 || share > 0.92 {
-			t.Errorf("%.3f of calls were throttled, want 0.9", share)
-		}
-		for _, e := range f.endpoints {
-			e.does(after(0, 200))
-		}
-		run(40 * time.Second)
-		if _, throttled := run(10 * time.Second); throttled != 0 {
-			t.Errorf("%d calls were throttled 40 s after the service was well", throttled)
-		}
-	})
-}
-
-func TestFallback(t *testing.T) {
-	cached := func(req *http.Request, _ *http.Response, _ error) (*http.Response, error) {
-		resp := respond(req, 200)
-		resp.Body = io.NopCloser(strings.NewReader("cached"))
-		return resp, nil
-	}
-	errMine := errors.New("mine")
-	for _, tt := range []struct {
-		name     string
-		endpoint func(*http.Request) (*http.Response, error)
-		fallback fairlead.Fallback
-		body     string
-		err      error
-	}{
-		{"not needed", ok, nil, "body", nil},
-		{"no answer", dead, cached, "cached", nil},
-		{"503", after(0, 503), cached, "cached", nil},
-		{"429", after(0, 429), cached, "cached", nil},
-		{"404 is an answer", after(0, 404), nil, "body", nil},
-		{"leaves the answer", after(0, 503), func(_ *http.Request, resp *http.Response, err error) (*http.Response, error) { return resp, err }, "body", nil},
-		{"leaves the error", dead, func(_ *http.Request, resp *http.Response, err error) (*http.Response, error) { return resp, err }, "", errDead},
-		{"an error of its own", after(0, 503), func(*http.Request, *http.Response, error) (*http.Response, error) { return nil, errMine }, "", errMine},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFleet(2)
-				var opened, closed atomic.Int64
-				for _, e := range f.endpoints {
-					e.does(func(req *http.Request) (*http.Response, error) {
-						resp, err := tt.endpoint(req)
-						if err == nil {
-							opened.Add(1)
-							resp.Body = closing{resp.Body, &closed}
-						}
-						return resp, err
-					})
-				}
-				fallback := func(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
-					if (resp == nil) == (err == nil) {
-						t.Errorf("the fallback gets %v and %v", resp, err)
-					}
-					if tt.fallback == nil {
-						t.Fatal("the fallback is called")
-					}
-					return tt.fallback(req, resp, err)
-				}
-				mesh := f.mesh(t, fairlead.WithFallback(fallback))
-				resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
-				if !errors.Is(err, tt.err) {
-					t.Fatalf("error %v, want %v", err, tt.err)
-				}
-				if err == nil {
-					if got := readAll(t, resp); got != tt.body {
-						t.Errorf("the body is %q, want %q", got, tt.body)
-					}
-				}
-				atRest(t, mesh)
-				if opened.Load() != closed.Load() {
-					t.Errorf("%d bodies opened, %d closed", opened.Load(), closed.Load())
-				}
-			})
-		})
-	}
-	t.Run("not for those who left", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFleet(1)
-			f.endpoints[0].does(after(time.Minute, 200))
-			mesh := f.mesh(t, fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) {
-				t.Error("the fallback is called")
-				return nil, errMine
-			}))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			if _, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx)); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("error %v", err)
-			}
-			if _, err := mesh.RoundTrip(request(t, http.MethodGet, "http://unknown/", nil)); !errors.Is(err, fairlead.ErrUnknownService) {
-				t.Errorf("error %v", err)
-			}
-		})
-	})
-	t.Run("a panic leaks nothing", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFleet(1)
-			f.endpoints[0].does(after(0, 503))
-			mesh := f.mesh(t, fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) { panic("oh") }), fairlead.WithoutBreaker())
-			func() {
-				defer func() { _ = recover() }()
-				_, _ = mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
-			}()
-			atRest(t, mesh)
-		})
-	})
-}
-
 // A call that got its place so late that it cannot finish blames nobody.
 func TestQueuedCallsBlameNobody(t *testing.T) {
 	for _, limit := range []breaker.Limit{{Service: 4}, {Endpoint: 2}} {
@@ -452,5 +310,68 @@ func TestUnsentCallsEarnNoRetries(t *testing.T) {
 		if left := mesh.Status().Services[0].RetryBudget; left > 15 {
 			t.Errorf("%v retries are left after calls of which nearly none was sent", left)
 		}
+	})
+}
+
+// Request.Cancel ends the wait for room.
+func TestRequestCancelEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1)
+		mesh := f.mesh(t, fairlead.WithLimit(breaker.Limit{Endpoint: 1}))
+		release := f.held(t, mesh, 1)
+		cancel := make(chan struct{})
+		req := request(t, http.MethodGet, "http://users/", nil)
+		req.Cancel = cancel
+		var ended atomic.Bool
+		go func() { _, err := mesh.RoundTrip(req); t.Log(err); ended.Store(true) }()
+		synctest.Wait()
+		close(cancel)
+		time.Sleep(time.Minute)
+		if !ended.Load() {
+			t.Error("a minute after Request.Cancel the call still waits for room")
+		}
+		release()
+		time.Sleep(time.Second)
+	})
+}
+
+// One that waits for a place of its own does not keep others from theirs.
+func TestPinnedWaiterStarvesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, fairlead.WithLimit(breaker.Limit{Endpoint: 1}))
+		pin := func(e string) *http.Request {
+			req := request(t, http.MethodGet, "http://users/", nil)
+			return req.WithContext(fairlead.WithOverride(req.Context(), fairlead.Override{Endpoint: e}))
+		}
+		a, err := mesh.RoundTrip(pin("a:80"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := mesh.RoundTrip(pin("b:80"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { // pinned to a, which stays full
+			if resp, err := mesh.RoundTrip(pin("a:80")); err == nil {
+				resp.Body.Close()
+			}
+		}()
+		synctest.Wait()
+		var got atomic.Bool
+		go func() {
+			if resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil)); err == nil {
+				got.Store(true)
+				resp.Body.Close()
+			}
+		}()
+		synctest.Wait()
+		b.Body.Close() // b is free now
+		time.Sleep(time.Hour)
+		if !got.Load() {
+			t.Error("endpoint b was free for an hour, and the call that could use it still waits")
+		}
+		a.Body.Close()
+		time.Sleep(time.Minute)
 	})
 }

@@ -3,6 +3,7 @@ package fairlead
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -149,7 +150,7 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	k, n := &c.core, l.Node()
 	k.noticeNoKey(l)
 	resend := int(k.attempts.Add(1)) - 1
-	if resend == 0 {
+	if !k.hedge {
 		k.retry.Count()
 	}
 	reason := l.Reason()
@@ -260,6 +261,9 @@ func (c *Call) Hedge(second *Call, tried *balancer.Node, view *balancer.View) bo
 // Hurried reports whether the call had waited for room for so long that less than
 // half of WithTimeout was left: should that run out, it is not its endpoint's fault.
 func (c *Call) Hurried() bool { return c.core.hurried }
+
+// Logger returns the Mesh's.
+func (c *Call) Logger() *slog.Logger { return c.core.service.mesh.logger }
 
 // Error makes the call's error of what ended it. endpoint is the last attempt's,
 // empty if there was none.

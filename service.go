@@ -85,17 +85,12 @@ func newService(m *Mesh, name string) (*service, error) {
 		return nil, err
 	}
 	s.attempts = s.retry.Config()
-	if settings.hedge != nil {
-		if s.hedger, err = retry.NewHedger(*settings.hedge); err != nil {
-			return nil, err
-		}
-	}
 	if settings.breaker != nil {
 		if s.breakers, err = breaker.NewGroup(*settings.breaker); err != nil {
 			return nil, err
 		}
 	}
-	if err := errors.Join(s.newHealth(), s.newLimits()); err != nil {
+	if err := errors.Join(s.newHedger(), s.newHealth(), s.newLimiter(), s.newThrottle()); err != nil {
 		return nil, err
 	}
 	s.balancer = balancer.New(balancer.Config{

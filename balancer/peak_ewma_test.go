@@ -235,6 +235,18 @@ func TestPeakEWMALearnsFromHedges(t *testing.T) {
 	})
 }
 
+// So is one that was never answered: else it would stay as fast as whom it is
+// compared with, and be preferred for its few picks.
+func TestPeakEWMALearnsOfWhomNobodyWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeaks(t, 20*ms, ms)
+		p.outcome["a"] = balancer.Outcome{Overtaken: true}
+		if got := p.call(t, 60, true)["a"]; got == 0 || got > 3 {
+			t.Errorf("the node that is always overtaken got %d of 60 calls, want one or two", got)
+		}
+	})
+}
+
 // A newcomer is taken for as fast as the others, until it is known.
 func TestPeakEWMANewcomer(t *testing.T) {
 	for _, tt := range []struct {

@@ -70,7 +70,8 @@ type Info struct {
 	Retryable bool
 
 	// Hedge says that the attempt is one beside another of its call, which may be
-	// given up at any moment: it is never handed to a half-open node.
+	// given up at any moment: it is handed neither to a half-open node nor to one
+	// that the call has tried.
 	Hedge bool
 
 	full bool // a node's limit refused, during the last pick; here it takes no room of its own

@@ -240,7 +240,7 @@ func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) err
 		refusal = err
 	}
 	for _, n := range st.probing {
-		if n.left.Load() || info.refused.has(n) || info.Hedge {
+		if n.left.Load() || info.refused.has(n) {
 			continue
 		}
 		err := v.lease(l, st, info, n, "probe")

@@ -59,10 +59,11 @@ func (l *Limiter) Endpoint() *EndpointLimit {
 	return &EndpointLimit{limiter: l}
 }
 
-// AwaitRoom takes a place in the queue and calls try, at once and then each time that room may have come about at an
-// endpoint, until it says that not all were full. Those who wait are called in the
-// order of arrival. The error is ErrLimit where the queue is full, and try is not called then, or stop, which may be
-// nil, is closed, and ErrLimit wrapped with the cause where ctx ends.
+// AwaitRoom takes a place in the queue and calls try, at once and then each time that
+// room may have come about at an endpoint, until it says that not all were full. Those
+// who wait are called in the order of arrival. The error is ErrLimit where the queue is
+// full, when try is not called, or stop, which may be nil, is closed, and ErrLimit
+// wrapped with the cause where ctx ends.
 func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, try func() (full bool)) error {
 	w, err := l.room.join()
 	if err != nil {

@@ -74,6 +74,7 @@ type Call struct {
 	backoff *backoff.ExponentialBackOff // made at the first retry
 	failed  int                         // attempts that Next was asked about
 	safe    bool
+	counted bool
 }
 
 // Situation is what Next must know besides the outcome.
@@ -123,8 +124,13 @@ func (c *Call) Retryable() bool {
 	return c.safe && c.failed+1 < c.policy.config.Attempts && !c.policy.budget.low.Load()
 }
 
-// Count counts a call that was prepared. It is called once.
-func (c *Call) Count() { c.policy.budget.deposit() }
+// Count counts a call that was prepared, once.
+func (c *Call) Count() {
+	if !c.counted {
+		c.counted = true
+		c.policy.budget.deposit()
+	}
+}
 
 // Safe reports whether the call may be repeated although an endpoint may have
 // acted on it.

@@ -155,10 +155,10 @@ func (c *call) explain(err error, why retry.Reason) error {
 		return err
 	case !c.sent && c.lastErr != nil:
 		return c.lastErr // an endpoint's word says more than that there is no other
-	case !c.sent && status.Code(err) != codes.Unavailable && !errors.Is(c.refusal, breaker.ErrLimit):
-		return err // the ClientConn was closed, or the request is at fault
 	case !c.sent && errors.Is(c.refusal, breaker.ErrLimit):
 		return limited(c.refusal)
+	case !c.sent && status.Code(err) != codes.Unavailable:
+		return err // the ClientConn was closed, or the request is at fault
 	case !c.sent && c.refusal != nil:
 		return unavailable(c.refusal)
 	case !c.sent && unresolved != nil:

@@ -27,9 +27,9 @@
 //	  1 deadline  WithTimeout, for unary calls                    ┐
 //	  2 span      INTERNAL, one per call; WithThrottle, WithLimit │ once per call
 //	  3 retry     may it be repeated? budget left? back off       ┘
-//	  4 pick      the policy chooses, the breaker admits; WithHedge ┐
-//	  5 attempt   a CLIENT span, the trace context in metadata    │ per attempt
-//	  6 send      over gRPC's connection to that endpoint         ┘
+//	  4 pick      the policy chooses, the breaker admits          ┐
+//	  5 attempt   a CLIENT span, the trace context in metadata    │ per attempt, of
+//	  6 send      over gRPC's connection to that endpoint         ┘ WithHedge too
 //	 back         first response or status ─► report; the end ─► release
 //
 // Interceptors that stand before the options of DialOptions are around the call

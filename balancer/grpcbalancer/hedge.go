@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -222,7 +221,8 @@ func (h *hedge) invokeSafely(ctx context.Context, s *second, opts []grpc.CallOpt
 	defer func() {
 		if v := recover(); v != nil {
 			s.panicked = true
-			slog.Error("grpcbalancer: panic in a hedge", "method", h.method, "panic", v, "stack", string(debug.Stack()))
+			h.call.core.Logger().Error("grpcbalancer: panic in a hedge",
+				"service", h.call.core.ServiceName(), "method", h.method, "panic", v, "stack", string(debug.Stack()))
 			err = status.Error(codes.Internal, fmt.Sprintf("grpcbalancer: panic: %v", v))
 		}
 	}()

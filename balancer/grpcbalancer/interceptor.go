@@ -44,17 +44,7 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 		return err
 	}
 	for {
-		if h := c.hedged(req, reply); h != nil {
-			h.method, h.cc, h.invoke, h.opts = method, cc, invoke, opts
-			err = h.run()
-		} else {
-			err = invoke(c.prepare(true), method, req, reply, cc, opts...)
-			c.finishInvocation()
-		}
-		if err != nil && c.full() {
-			err = c.awaitRoom(err, method, req, reply, cc, invoke, opts)
-		}
-		if err == nil {
+		if err = c.once(method, req, reply, cc, invoke, opts); err == nil {
 			break
 		}
 		var again bool
@@ -64,6 +54,22 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 	}
 	whole = true
 	c.end(err)
+	return err
+}
+
+// once makes an invocation, with its hedge if it is to have one, as soon as there is
+// room for it.
+func (c *call) once(method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts []grpc.CallOption) (err error) {
+	if h := c.hedged(req, reply); h != nil {
+		h.method, h.cc, h.invoke, h.opts = method, cc, invoke, opts
+		err = h.run()
+	} else {
+		err = invoke(c.prepare(true), method, req, reply, cc, opts...)
+		c.finishInvocation()
+	}
+	if err != nil && c.full() {
+		return c.awaitRoom(err, method, req, reply, cc, invoke, opts)
+	}
 	return err
 }
 
