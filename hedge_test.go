@@ -417,26 +417,30 @@ func TestHedgeByQuantile(t *testing.T) {
 
 // A loser does not look at the request of a call that is over.
 func TestHedgeHasAHeaderOfItsOwn(t *testing.T) {
-	f := newFleet(4)
-	done := make(chan struct{})
-	mesh := f.mesh(t, fairlead.WithHedge(retry.Hedge{After: 5 * ms}))
-	f.slowFirst(after(30*ms, 200), func(req *http.Request) (*http.Response, error) {
-		defer close(done)
-		for end := time.Now().Add(100 * ms); time.Now().Before(end); {
-			for range req.Header {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20)
+		over := make(chan struct{})
+		f.slowFirst(after(30*ms, 200), func(req *http.Request) (*http.Response, error) {
+			<-over // whatever the context says
+			if req.Header.Get("X-Next") != "" {
+				t.Error("the hedge would send the header of the next call")
 			}
+			return nil, context.Cause(req.Context())
+		})
+		req := request(t, http.MethodGet, "http://users/", nil)
+		resp, err := mesh.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil, req.Context().Err()
+		readAll(t, resp)
+		req.Header.Set("X-Next", "1") // the body was closed
+		close(over)
+		atRest(t, mesh)
+		if n := f.attempts(); n != 2 {
+			t.Errorf("%d attempts, want 2", n)
+		}
 	})
-	req := request(t, http.MethodGet, "http://users/", nil)
-	resp, err := mesh.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	io.Copy(io.Discard, resp.Body)
-	resp.Body.Close()
-	req.Header.Set("X-Next", "1") // allowed: the body was closed
-	<-done
 }
 
 // A hedge goes elsewhere or not at all.

@@ -223,7 +223,7 @@ func TestPeakEWMALearnsFromHedges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPeaks(t, 10*ms, 10*ms)
 		p.call(t, 200, true)
-		p.took["a"], p.outcome["a"] = 15*ms, balancer.Outcome{Overtaken: true}
+		p.took["a"], p.outcome["a"] = 10*ms+500*time.Microsecond, balancer.Outcome{Overtaken: true}
 		if got := p.call(t, 2000, true)["a"]; got == 0 || got > 12 {
 			t.Errorf("the node that is always overtaken got %d of 2000 calls in 20 s, want a few", got)
 		}
