@@ -115,9 +115,9 @@ func TestForeignHostsHaveNoFallback(t *testing.T) {
 	var called atomic.Int64
 	for _, foreign := range []http.RoundTripper{
 		roundTrip(func(req *http.Request) (*http.Response, error) { return respond(req, 503), nil }),
-		roundTrip(func(req *http.Request) (*http.Response, error) { return nil, errDead }),
+		roundTrip(func(*http.Request) (*http.Response, error) { return nil, errDead }),
 	} {
-		mesh := f.mesh(t, fairlead.WithFallbackTransport(foreign), fairlead.WithFallback(func(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
+		mesh := f.mesh(t, fairlead.WithFallbackTransport(foreign), fairlead.WithFallback(func(req *http.Request, _ *http.Response, _ error) (*http.Response, error) {
 			called.Add(1)
 			return respond(req, 200), nil
 		}))

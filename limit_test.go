@@ -321,7 +321,8 @@ func TestRequestCancelEndsTheWait(t *testing.T) {
 		release := f.held(t, mesh, 1)
 		cancel := make(chan struct{})
 		req := request(t, http.MethodGet, "http://users/", nil)
-		req.Cancel = cancel
+		//lint:ignore SA1019 it is deprecated, and still in use
+		req.Cancel = cancel //nolint:staticcheck // it is deprecated, and still in use
 		var ended atomic.Bool
 		go func() { _, err := mesh.RoundTrip(req); t.Log(err); ended.Store(true) }()
 		synctest.Wait()
