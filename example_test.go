@@ -2,12 +2,14 @@ package fairlead_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-go/fairlead"
@@ -84,4 +86,78 @@ func ExampleWithOverride() {
 	_, err = mesh.Client().Do(req)
 	fmt.Println(err != nil)
 	// Output: true
+}
+
+// Where the service fails, the last good answer does.
+func ExampleWithFallback() {
+	mesh, err := fairlead.New(discovery.Services{"prices": discovery.Addrs("127.0.0.1:1")}, // nobody is there
+		fairlead.WithFallback(func(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
+			if req.Method != http.MethodGet {
+				return resp, err
+			}
+			return &http.Response{
+				StatusCode: http.StatusOK,
+				Header:     http.Header{"Warning": {`111 - "Revalidation Failed"`}},
+				Body:       io.NopCloser(strings.NewReader("yesterday's prices")),
+			}, nil
+		}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer mesh.Close()
+
+	resp, err := mesh.Client().Get("http://prices/")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, _ := io.ReadAll(resp.Body)
+	fmt.Println(string(content))
+	// Output: yesterday's prices
+}
+
+// The endpoint that is slow has its calls answered by the other.
+func ExampleWithHedge() {
+	var served atomic.Int32
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if served.Add(1) == 1 {
+			<-r.Context().Done() // slow, until somebody else has answered
+			return
+		}
+		fmt.Fprint(w, "answered")
+	})
+	one, other := httptest.NewServer(handler), httptest.NewServer(handler)
+	defer one.Close()
+	defer other.Close()
+
+	mesh, err := fairlead.New(
+		discovery.Services{"users": discovery.Addrs(one.Listener.Addr().String(), other.Listener.Addr().String())},
+		fairlead.WithHedge(retry.Hedge{After: 50 * time.Millisecond}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer mesh.Close()
+
+	resp, err := mesh.Client().Get("http://users/")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	content, _ := io.ReadAll(resp.Body)
+	fmt.Println(string(content))
+	// Output: answered
+}
+
+// No more than 100 calls at a time, of which none waits, and 10 at each endpoint.
+func ExampleWithLimit() {
+	mesh, err := fairlead.New(discovery.Services{"users": nil},
+		fairlead.WithLimit(breaker.Limit{Service: 100, Endpoint: 10, Queue: -1}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer mesh.Close()
+
+	_, err = mesh.Client().Get("http://users/")
+	fmt.Println("too many:", errors.Is(err, breaker.ErrLimit))
+	// Output: too many: false
 }

@@ -19,11 +19,12 @@ type Fallback func(req *http.Request, resp *http.Response, err error) (*http.Res
 
 // WithFallback has f answer the HTTP calls that failed in the end, after all retries:
 // with what is remembered of the last good answer, for instance. It is not called
-// where the caller's own context ended, the service is unknown or the Mesh is closed. The default is to hand
-// the failure on. It stands outside [WithMiddleware], which sees the failure, and also
-// answers calls that [WithLimit] or [WithThrottle] refused. What f answers counts for
-// nobody: breakers, budget and telemetry see the failure. For hosts that are no services
-// see [WithFallbackTransport]; for gRPC an interceptor of yours does the same.
+// where the caller's own context ended, the service is unknown or the Mesh is closed.
+// The default is to hand the failure on. It stands outside [WithMiddleware], which
+// sees the failure, and also answers calls that [WithLimit] or [WithThrottle] refused.
+// What f answers counts for nobody: breakers, budget and telemetry see the failure.
+// For hosts that are no services see [WithFallbackTransport]; for gRPC an interceptor
+// of yours does the same.
 func WithFallback(f Fallback) ServiceOption {
 	return serviceOption(func(s *settings) error {
 		if f == nil {

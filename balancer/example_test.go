@@ -51,6 +51,29 @@ func ExampleWeightedRoundRobin() {
 	// Output: map[large:50 small:10]
 }
 
+// An endpoint that failed is taken for slow, however fast it was at it.
+func ExamplePeakEWMA() {
+	b := balancer.New(balancer.Config{Policy: balancer.PeakEWMA()})
+	defer b.Close()
+	_ = b.Update(discovery.Addrs("10.0.0.1:80", "10.0.0.2:80"))
+
+	lease, _ := b.Pick(&balancer.Info{})
+	failed := lease.Node()
+	lease.Report(balancer.Outcome{Verdict: balancer.Failure})
+	lease.Release()
+
+	for range 100 {
+		lease, _ := b.Pick(&balancer.Info{})
+		if lease.Node() == failed {
+			fmt.Println("the one that failed")
+		}
+		lease.Report(balancer.Outcome{Verdict: balancer.Success})
+		lease.Release()
+	}
+	fmt.Println("the other one")
+	// Output: the other one
+}
+
 func ExampleIPHash() {
 	b := balancer.New(balancer.Config{Policy: balancer.IPHash()})
 	defer b.Close()

@@ -1,8 +1,6 @@
 package balancer
 
-import (
-	"time"
-)
+import "time"
 
 // PeakEWMA draws two different ready nodes at random and picks the one at which
 // the call will wait less: whose latency, times the calls in flight there with
@@ -13,17 +11,17 @@ import (
 // answer. It follows a higher one at once and a lower one slowly, by a moving
 // average whose weight decays with a time constant of 10 s, and decays while
 // nobody calls. A node of which nothing is known is taken to be as fast as the one
-// it is compared with. While
-// attempts wait for their verdict, the time since the node's last one counts as
-// latency, so that a node which has come to a halt is left alone before its first
-// late answer. A long answer does no harm: its verdict is known.
+// it is compared with. While attempts wait for their verdict, the time since the
+// node's last one counts as latency, so that a node which has come to a halt is left
+// alone before its first late answer. A long answer does no harm: its verdict is
+// known.
 //
 // A failed attempt counts as one of 5 s, so that fast failures attract nobody. So
 // that such a node is not left alone for ever, it is owed one call after 1 s, of
 // those that can be retried, and then after twice as long each time, up to 10 s; a
-// success makes its latency that of the success. An attempt whose verdict is neutral or
-// overload can raise the average only; one that a hedge overtook doubles it, up to
-// 5 s, since how long it would have taken is not known.
+// success makes its latency that of the success. An attempt whose verdict is neutral
+// or overload can raise the average only; one that a hedge overtook doubles it, up
+// to 5 s, since how long it would have taken is not known.
 //
 // A weight counts in the draw and divides the calls in flight. Latencies under
 // 100 µs are all alike, and ties are broken as P2C breaks them.

@@ -1,6 +1,7 @@
 package breaker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -76,4 +77,25 @@ func ExampleConfig_WithDefaults() {
 	// Output:
 	// {ConsecutiveFailures:5 SuccessRatio:0.8 MinSamples:20 Window:10s OpenFor:1s MaxOpenFor:10s}
 	// breaker: SuccessRatio is 80, want more than 0 and at most 1, 0 (meaning 0.8) or -1 (off)
+}
+
+// Two calls at a time, and nobody waits.
+func ExampleLimiter() {
+	limiter, err := breaker.NewLimiter(breaker.Limit{Service: 2, Queue: -1})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := context.Background()
+	for range 3 {
+		err := limiter.Acquire(ctx, nil)
+		fmt.Println(err, errors.Is(err, breaker.ErrLimit))
+	}
+	limiter.Release()
+	fmt.Println(limiter.Acquire(ctx, nil))
+	// Output:
+	// <nil> false
+	// <nil> false
+	// breaker: too many calls in flight true
+	// <nil>
 }

@@ -21,9 +21,9 @@ var ErrThrottled = errors.New("retry: throttled, most calls to the service fail"
 // Over the last 10 s, of so many calls of which so many succeeded, a call is refused
 // with the probability (calls − Ratio × successes) / (calls + 1), if that is more
 // than 0, and 0.9 at most. Refused calls are calls that did not succeed, so that a
-// service which can answer some gets Ratio times as many. One that answers less than one of
-// Ratio calls would in the end get none, and nobody would see it recover. So a tenth
-// always comes through, and once it is well, Ratio times as many every 10 s.
+// service which can answer some gets Ratio times as many. One that answers less than
+// one of Ratio calls would in the end get none, and nobody would see it recover. So a
+// tenth always comes through, and once it is well, Ratio times as many every 10 s.
 //
 // Source: the SRE book, chapter 21, "Client-Side Throttling"; the bound is that of
 // Envoy's admission control, which is 0.8.
