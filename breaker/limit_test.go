@@ -56,7 +56,7 @@ func TestNoLimit(t *testing.T) {
 		}
 	}
 	l.Release()
-	if l.Endpoint() != nil {
+	if l.Endpoint("a") != nil {
 		t.Error("an endpoint has a limit")
 	}
 }
@@ -147,7 +147,7 @@ func TestLimiterStress(t *testing.T) {
 func TestEndpointLimitStress(t *testing.T) {
 	const places = 2
 	l := newLimiter(t, breaker.Limit{Endpoint: places, Queue: 100})
-	endpoints := []*breaker.EndpointLimit{l.Endpoint(), l.Endpoint(), l.Endpoint()}
+	endpoints := []*breaker.EndpointLimit{l.Endpoint("a"), l.Endpoint("b"), l.Endpoint("c")}
 	inside := make([]atomic.Int64, len(endpoints))
 	enter := func() int {
 		first := rand.IntN(len(endpoints))
@@ -166,7 +166,7 @@ func TestEndpointLimitStress(t *testing.T) {
 				at := enter()
 				if at < 0 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(3))*time.Second*20)
-					err := l.AwaitRoom(ctx, nil, func() bool { at = enter(); return at < 0 })
+					err := l.AwaitRoom(ctx, nil, "", func(func()) bool { at = enter(); return at < 0 })
 					cancel()
 					if err != nil {
 						t.Error(err)
