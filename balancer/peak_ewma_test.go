@@ -251,7 +251,7 @@ func TestPeakEWMAForgivesAMoment(t *testing.T) {
 		}
 		time.Sleep(20 * ms)
 		for i := range leases {
-			if leases[i].Node().Addr() == "a:80" {
+			if leases[i].Node().ID() == "a" {
 				leases[i].Report(balancer.Outcome{Overtaken: true})
 			} else {
 				leases[i].Report(success)
