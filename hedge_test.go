@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -594,4 +595,35 @@ func TestHedgeLeavesTheRequestAlone(t *testing.T) {
 			req.Header.Set(fmt.Sprint("X-", i), "the caller's")
 		}
 	}
+}
+
+// A node that made the calls of one moment wait, which were all hedged, is not exiled.
+func TestHiccupIsForgiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20, fairlead.WithBalancer(balancer.PeakEWMA()))
+		load := func(d time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			f.load(ctx, mesh, 8)
+		}
+		load(20 * time.Second)
+		a := f.endpoints[0]
+		a.does(after(100*ms, 200))
+		var moment sync.WaitGroup
+		for range 20 {
+			moment.Go(func() { succeeds(mesh) })
+		}
+		time.Sleep(ms)
+		a.does(ok)
+		moment.Wait()
+		load(10 * time.Second)
+		before, all := a.served.Load(), f.attempts()
+		load(10 * time.Second)
+		share := float64(a.served.Load()-before) / float64(f.attempts()-all)
+		t.Logf("%.1f %% from 10 s on", share*100)
+		if share < 0.3 {
+			t.Errorf("it gets %.1f %% of the calls from 10 s on, want about half", share*100)
+		}
+	})
 }

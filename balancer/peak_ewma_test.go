@@ -235,36 +235,6 @@ func TestPeakEWMALearnsFromHedges(t *testing.T) {
 	})
 }
 
-// Attempts that waited beside one another and were all overtaken tell of one moment:
-// the node is not exiled for it.
-func TestPeakEWMAForgivesAMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPeaks(t, 10*ms, 10*ms)
-		p.call(t, 200, true)
-		var leases []balancer.Lease
-		for range 40 {
-			lease, err := p.Pick(&balancer.Info{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			leases = append(leases, lease)
-		}
-		time.Sleep(20 * ms)
-		for i := range leases {
-			if leases[i].Node().ID() == "a" {
-				leases[i].Report(balancer.Outcome{Overtaken: true})
-			} else {
-				leases[i].Report(success)
-			}
-			leases[i].Release()
-		}
-		p.call(t, 1500, true) // 15 s
-		if got := p.call(t, 200, true)["a"]; got < 50 {
-			t.Errorf("%d of 200 calls after 15 s, want half", got)
-		}
-	})
-}
-
 // So is one that was never answered: else it would stay as fast as whom it is
 // compared with, and be preferred for its few picks.
 func TestPeakEWMALearnsOfWhomNobodyWaitsFor(t *testing.T) {
