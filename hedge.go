@@ -242,7 +242,7 @@ func (h *hedge) conclude() (result string, dropped bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a := h.second
-	if !a.classified && !(h.over && a.err != nil) {
+	if !a.classified && (!h.over || a.err == nil) {
 		a.outcome, a.classified = h.call.classify(a), true
 	}
 	h.finished = true

@@ -30,7 +30,9 @@ func (s *service) newThrottle() (err error) {
 
 // observe tells the throttle what became of the call, unless our own queue did that.
 func (c *core) observe(o balancer.Outcome) {
-	if t := c.service.throttle; t != nil && c.attempts.Load() > 0 && !(c.hurried && c.timedOut()) {
-		t.Observe(o)
+	t := c.service.throttle
+	if t == nil || c.attempts.Load() == 0 || c.hurried && c.timedOut() {
+		return
 	}
+	t.Observe(o)
 }
