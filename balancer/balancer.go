@@ -173,6 +173,7 @@ func (b *Balancer) matchLocked(e *discovery.Endpoint) (joined *Node, news bool, 
 		return nil, true, nil
 	}
 	fresh := &Node{id: id, addr: e.Addr, balancer: b, generation: b.update}
+	fresh.latency.node = fresh
 	fresh.set(&own)
 	b.byID[id] = fresh
 	return fresh, true, nil
@@ -240,9 +241,7 @@ func (b *Balancer) leave(n *Node) {
 	n.left.Store(true)
 	n.ready.Store(false)
 	n.cooling.timer.stop()
-	if l := n.latency.Load(); l != nil {
-		l.pardon()
-	}
+	n.latency.pardon()
 	b.mu.Lock()
 	b.departing = slices.DeleteFunc(b.departing, func(other *Node) bool { return other.InFlight() == 0 || other == n })
 	if n.InFlight() > 0 {

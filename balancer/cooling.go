@@ -23,8 +23,8 @@ const (
 // asked for it, or because it answers overload clearly more often than its peers
 // do. It is advice: where most nodes cool, panic ignores it.
 type cooling struct {
-	until  atomic.Int64                   // Unix nanoseconds, 0 while the node does not cool; written under mu
 	window atomic.Pointer[rolling.Window] // nil while no overload was seen: the common case costs one load
+	until  atomic.Int64                   // Unix nanoseconds, 0 while the node does not cool; written under mu
 	timer  stopTimer
 
 	mu    sync.Mutex

@@ -24,15 +24,6 @@ type latency struct {
 
 func sinceEpoch() time.Duration { return time.Since(epoch) }
 
-// measured returns the node's latency, which is made at the first look.
-func (n *Node) measured() *latency {
-	if l := n.latency.Load(); l != nil {
-		return l
-	}
-	n.latency.CompareAndSwap(nil, &latency{node: n})
-	return n.latency.Load()
-}
-
 // forget forgets the history of a node whose trouble is over.
 func (l *latency) forget() {
 	l.pardon()
@@ -77,6 +68,12 @@ func (l *latency) start(now time.Duration) {
 		l.answered.Store(int64(now))
 	}
 	l.waiting.Add(1)
+}
+
+// end is told the verdict of an attempt that began.
+func (l *latency) end(o Outcome, now, took time.Duration) {
+	l.waiting.Add(-1)
+	l.learn(o, now, took)
 }
 
 // learn takes in a verdict. Where there is none, because nobody waited for it,

@@ -50,8 +50,7 @@ func (peakEWMA) NewPicker(nodes []*Node, prev Picker) Picker {
 	}
 	p := &peakPicker{}
 	p.init(m)
-	for i, n := range m.nodes {
-		n.measured()
+	for i := range m.nodes {
 		p.meanWeight += float64(m.weights[i]) / float64(len(m.nodes))
 	}
 	return p
@@ -63,15 +62,16 @@ type peakPicker struct {
 	meanWeight float64
 }
 
-var _ timedObserver = (*peakPicker)(nil)
+var _ Observer = (*peakPicker)(nil)
 
-func (p *peakPicker) Pick(info *Info) Choice {
+func (p *peakPicker) Pick(info *Info) Choice { return p.pick(info, sinceEpoch()) }
+
+func (p *peakPicker) pick(info *Info, now time.Duration) Choice {
 	if len(p.nodes) < 2 || info.tried.n > 0 || info.refused.n > 0 {
 		return p.p2cPicker.Pick(info) // a retry goes anywhere but where it failed
 	}
 	i, j := two(&p.lots, p.equal)
-	now := sinceEpoch()
-	a, b := p.nodes[i].latency.Load(), p.nodes[j].latency.Load()
+	a, b := &p.nodes[i].latency, &p.nodes[j].latency
 	if info.Retryable {
 		switch {
 		case a.due(now):
@@ -113,13 +113,5 @@ func (p *peakPicker) load(i uint64) float64 {
 
 // Observe is for who wraps the policy: what waits is not known then.
 func (p *peakPicker) Observe(n *Node, o Outcome, latency time.Duration) {
-	n.measured().learn(o, sinceEpoch(), latency)
-}
-
-func (p *peakPicker) started(n *Node, at time.Duration) { n.measured().start(at) }
-
-func (p *peakPicker) observed(n *Node, o Outcome, at, latency time.Duration) {
-	l := n.measured()
-	l.waiting.Add(-1)
-	l.learn(o, at, latency)
+	n.latency.learn(o, sinceEpoch(), latency)
 }
