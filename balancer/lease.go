@@ -21,6 +21,7 @@ type Lease struct {
 	answered bool // the verdict was Success
 	broken   bool
 	limited  bool // it has a place of the node's limit
+	waits    bool // it counts among those whose verdict PeakEWMA does not know
 }
 
 // Node returns the node to call, nil for the zero or a released Lease.
@@ -60,7 +61,7 @@ func (l *Lease) Report(o Outcome) {
 		n.balancer.changedOnCall(false) // who waits for a node can be the probe now
 	}
 	if l.start != 0 {
-		l.view.observe(n, o, l.start)
+		l.view.observe(l, n, o)
 	}
 }
 

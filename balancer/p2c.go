@@ -39,14 +39,24 @@ func newP2CPicker(m members) *p2cPicker {
 
 type p2cPicker struct {
 	members
-	lots lots
-	// base holds each node's picks when this picker was made. Ties are broken by
-	// the picks since then, so that a newcomer has nothing to catch up on.
-	base []atomic.Uint32
+	lots  lots
+	seats []seat
+}
+
+// seat is what a pick needs of a node and its place in the picker, side by side.
+type seat struct {
+	node   *Node
+	weight uint32
+	// base is the node's picks when this picker was made. Ties are broken by the
+	// picks since then, so that a newcomer has nothing to catch up on.
+	base atomic.Uint32
 }
 
 func (p *p2cPicker) init(m members) {
-	p.members, p.lots, p.base = m, newLots(m.weights, m.equal), make([]atomic.Uint32, len(m.nodes))
+	p.members, p.lots, p.seats = m, newLots(m.weights, m.equal), make([]seat, len(m.nodes))
+	for i, n := range p.nodes {
+		p.seats[i].node, p.seats[i].weight = n, uint32(m.weights[i])
+	}
 	p.rebase()
 }
 
@@ -55,30 +65,38 @@ func (p *p2cPicker) init(m members) {
 const maxPicks = 1 << 31
 
 func (p *p2cPicker) rebase() {
-	for i, n := range p.nodes {
-		p.base[i].Store(n.Picks())
+	for i := range p.seats {
+		s := &p.seats[i]
+		s.base.Store(s.node.Picks())
 	}
 }
 
 func (p *p2cPicker) Pick(info *Info) Choice {
-	switch len(p.nodes) {
+	switch len(p.seats) {
 	case 0:
 		return Choice{}
 	case 1:
 		return p.choose(p.nodes[0], info, "only candidate")
 	}
 	i, j := two(&p.lots, p.equal)
+	a, b := &p.seats[i], &p.seats[j]
 	if info.tried.n > 0 || info.refused.n > 0 {
-		switch avoidI, avoidJ := info.Avoids(p.nodes[i]), info.Avoids(p.nodes[j]); {
-		case avoidI && avoidJ:
-			return Choice{Node: p.other(info), Reason: "neither of two"}
-		case avoidI:
-			return Choice{Node: p.nodes[j], Reason: "other of two"}
-		case avoidJ:
-			return Choice{Node: p.nodes[i], Reason: "other of two"}
-		}
+		return p.avoid(a, b, info)
 	}
-	return Choice{Node: p.nodes[p.better(i, j)], Reason: "less busy of two"}
+	return Choice{Node: p.better(a, b), Reason: "less busy of two"}
+}
+
+// avoid is Pick for a call that wants other nodes than some.
+func (p *p2cPicker) avoid(a, b *seat, info *Info) Choice {
+	switch avoidA, avoidB := info.Avoids(a.node), info.Avoids(b.node); {
+	case avoidA && avoidB:
+		return Choice{Node: p.other(info), Reason: "neither of two"}
+	case avoidA:
+		return Choice{Node: b.node, Reason: "other of two"}
+	case avoidB:
+		return Choice{Node: a.node, Reason: "other of two"}
+	}
+	return Choice{Node: p.better(a, b), Reason: "less busy of two"}
 }
 
 // two draws two different nodes of two or more.
@@ -104,24 +122,24 @@ func two(l *lots, equal bool) (i, j uint64) {
 	return i, j
 }
 
-func (p *p2cPicker) better(i, j uint64) uint64 {
-	a, b := p.nodes[i].counts.Load(), p.nodes[j].counts.Load()
-	wa, wb := p.weights[i], p.weights[j]
+func (p *p2cPicker) better(a, b *seat) *Node {
+	countsA, countsB := a.node.counts.Load(), b.node.counts.Load()
+	wa, wb := uint64(a.weight), uint64(b.weight)
 	// Calls per weight, by cross product.
-	x, y := (a&inFlightMax)*wb, (b&inFlightMax)*wa
+	x, y := (countsA&inFlightMax)*wb, (countsB&inFlightMax)*wa
 	switch {
 	case x+wb <= y:
-		return i
+		return a.node
 	case y+wa <= x:
-		return j
+		return b.node
 	}
-	picksA, picksB := uint32(a>>32)-p.base[i].Load(), uint32(b>>32)-p.base[j].Load()
+	picksA, picksB := uint32(countsA>>32)-a.base.Load(), uint32(countsB>>32)-b.base.Load()
 	if (picksA|picksB)&maxPicks != 0 {
 		p.rebase()
-		return i
+		return a.node
 	}
 	if uint64(picksA)*wb <= uint64(picksB)*wa {
-		return i
+		return a.node
 	}
-	return j
+	return b.node
 }

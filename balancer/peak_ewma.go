@@ -67,51 +67,58 @@ var _ Observer = (*peakPicker)(nil)
 func (p *peakPicker) Pick(info *Info) Choice { return p.pick(info, sinceEpoch()) }
 
 func (p *peakPicker) pick(info *Info, now time.Duration) Choice {
-	if len(p.nodes) < 2 || info.tried.n > 0 || info.refused.n > 0 {
+	if len(p.seats) < 2 || info.tried.n > 0 || info.refused.n > 0 {
 		return p.p2cPicker.Pick(info) // a retry goes anywhere but where it failed
 	}
 	i, j := two(&p.lots, p.equal)
-	a, b := &p.nodes[i].latency, &p.nodes[j].latency
+	a, b := &p.seats[i], &p.seats[j]
 	if info.Retryable {
 		switch {
-		case a.due(now):
-			return Choice{Node: p.nodes[i], Reason: "owed a call"}
-		case b.due(now):
-			return Choice{Node: p.nodes[j], Reason: "owed a call"}
+		case a.node.latency.due(now):
+			return Choice{Node: a.node, Reason: "owed a call"}
+		case b.node.latency.due(now):
+			return Choice{Node: b.node, Reason: "owed a call"}
 		}
 	}
-	switch x, y := p.waits(now, a, b, i, j); {
+	n := a.node
+	switch x, y := p.waits(now, a, b); {
 	case y < x:
-		i = j
+		n = b.node
 	case x == y:
-		i = p.better(i, j)
+		n = p.better(a, b)
 	}
-	return Choice{Node: p.nodes[i], Reason: "faster of two"}
+	return Choice{Node: n, Reason: "faster of two"}
 }
 
 // waits is how long a call to either node will wait. The draw has seen to weights
 // as long as nothing is in flight.
-func (p *peakPicker) waits(now time.Duration, a, b *latency, i, j uint64) (x, y float64) {
-	x, y = a.value(now), b.value(now)
+func (p *peakPicker) waits(now time.Duration, a, b *seat) (x, y float64) {
+	x, stalledA := a.node.latency.expected(now)
+	y, stalledB := b.node.latency.expected(now)
 	switch {
 	case x == 0:
 		x = y // nothing is known of it
 	case y == 0:
 		y = x
 	}
-	return a.atLeast(now, x) * p.load(i), b.atLeast(now, y) * p.load(j)
+	least := float64(ewmaLeast)
+	return max(x, least, stalledA) * p.load(a), max(y, least, stalledB) * p.load(b)
 }
 
 // load is the number of calls at a node with the one that is picked for.
-func (p *peakPicker) load(i uint64) float64 {
-	inFlight := float64(p.nodes[i].counts.Load() & inFlightMax)
+func (p *peakPicker) load(s *seat) float64 {
+	inFlight := float64(s.node.counts.Load() & inFlightMax)
 	if p.equal {
 		return inFlight + 1
 	}
-	return inFlight*p.meanWeight/float64(p.weights[i]) + 1
+	return inFlight*p.meanWeight/float64(s.weight) + 1
 }
 
 // Observe is for who wraps the policy: what waits is not known then.
 func (p *peakPicker) Observe(n *Node, o Outcome, latency time.Duration) {
-	n.latency.learn(o, sinceEpoch(), latency)
+	now := sinceEpoch()
+	n.latency.learn(o, now, latency)
+	if o.Verdict != Neutral {
+		n.latency.answered(now, 0)
+	}
 }

@@ -310,6 +310,7 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		}
 		if st.peak != nil {
 			n.latency.start(l.start)
+			l.waits = true
 		}
 	}
 	n.counts.Add(onePick)
@@ -350,12 +351,13 @@ func rejection(st *viewState, refusal error) error {
 	}
 }
 
-func (v *View) observe(n *Node, o Outcome, start time.Duration) {
+// observe has who learns from outcomes learn from l's.
+func (v *View) observe(l *Lease, n *Node, o Outcome) {
 	now := sinceEpoch()
-	switch st := v.state.Load(); {
-	case st.peak != nil:
-		n.latency.end(o, now, now-start)
-	case st.observer != nil:
-		st.observer.Observe(n, o, now-start)
+	if l.waits {
+		n.latency.end(o, now, now-l.start)
+	}
+	if st := v.state.Load(); st.peak == nil && st.observer != nil {
+		st.observer.Observe(n, o, now-l.start)
 	}
 }
