@@ -102,7 +102,10 @@ func New(config Config) *Balancer {
 
 // Pick chooses a node for an attempt, asks its gates, and counts. It returns
 // [ErrNoEndpoints] or [ErrAllRejected]. It does not block.
-func (b *Balancer) Pick(info *Info) (Lease, error) { return b.main.Pick(info) }
+func (b *Balancer) Pick(info *Info) (l Lease, err error) {
+	err = b.main.pick(&l, info)
+	return l, err
+}
 
 // Update makes endpoints the whole of the membership. Endpoints are matched by
 // identity: a known one keeps its node, also when its weight, zone or metadata

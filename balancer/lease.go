@@ -20,6 +20,7 @@ type Lease struct {
 	reported bool
 	answered bool // the verdict was Success
 	broken   bool
+	gated    bool // it was admitted by gates
 	limited  bool // it has a place of the node's limit
 	waits    bool // it counts among those whose verdict PeakEWMA does not know
 }
@@ -48,13 +49,13 @@ func (l *Lease) Report(o Outcome) {
 	}
 	l.reported = true
 	l.answered = o.Verdict == Success
-	if len(n.gates) > 0 {
+	if l.gated {
 		n.done(l, len(n.gates), o)
 	}
-	if o.Cool > 0 || o.Verdict == Overload || n.cooling.window.Load() != nil {
+	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
 	}
-	if observe := n.balancer.config.Observe; observe != nil {
+	if observe := l.view.balancer.config.Observe; observe != nil {
 		observe(n, o)
 	}
 	if l.probe && o.Verdict == Neutral {
@@ -76,7 +77,7 @@ func (l *Lease) Release() {
 		l.Report(Outcome{})
 	}
 	l.node = nil
-	if l.answered && (l.broken || len(n.gates) > 0) {
+	if l.answered && (l.broken || l.gated) {
 		l.end(n)
 	}
 	if l.limited {

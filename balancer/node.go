@@ -4,31 +4,31 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
 // Node is the live state of one endpoint: what is in flight, whether it may be
 // called, and what its gates think. It lives as long as the endpoint is a
 // member, through every update. All methods are safe for concurrent use.
 type Node struct {
-	// The first cache line is what every call writes, and the second what it only
-	// reads: where thousands of nodes are called in turn, what they cost is cache
-	// lines. See TestNodeKeepsToItsCacheLines.
+	// The first cache line is all that a call without gates looks at: where
+	// thousands of nodes are called in turn, what they cost is cache lines. No call
+	// writes another. See TestNodeKeepsToItsCacheLines.
 
 	// counts holds the picks so far in the upper half and the calls in flight
 	// in the lower, so that a pick is one atomic addition.
-	counts  atomic.Uint64
-	latency latency // for PeakEWMA
-	_       [cacheLine - 8 - unsafe.Sizeof(latency{})]byte
+	counts    atomic.Uint64
+	latency   latency // for PeakEWMA
+	ready     atomic.Bool
+	left      atomic.Bool
+	overloads atomic.Pointer[rolling.Window] // for cooling; nil while none was seen
 
 	balancer *Balancer
 	gates    []Gate
 	limit    Limit // nil without
-	ready    atomic.Bool
-	left     atomic.Bool
-	cooling  cooling // begins with what every call looks at
+	cooling  cooling
 
 	ailments atomic.Uint32 // that health advises of
 	weight   atomic.Uint32 // of the endpoint, at hand for builds, which look at all nodes
@@ -42,9 +42,9 @@ type Node struct {
 	probingSince atomic.Int64 // Unix nanoseconds, 0 while not half-open
 
 	generation uint64 // of the last Update that named the node; guarded by Balancer.mu
-}
 
-const cacheLine = 64
+	_ [24]byte // to whole cache lines, so that each node begins with one
+}
 
 const (
 	onePick     = 1<<32 | 1
@@ -72,6 +72,13 @@ func (n *Node) InFlight() int { return int(n.counts.Load() & inFlightMax) }
 
 // Picks returns the number of picks so far, modulo 2³².
 func (n *Node) Picks() uint32 { return uint32(n.counts.Load() >> 32) }
+
+// uncount takes back a count, where the call did not come about.
+func (n *Node) uncount() {
+	if n.counts.Add(^uint64(onePick)+1)&inFlightMax == 0 && n.left.Load() {
+		n.balancer.leave(n)
+	}
+}
 
 // Data returns what Config.Join made for this node, nil without it.
 func (n *Node) Data() any { return n.data }
@@ -186,6 +193,7 @@ func (n *Node) admit(l *Lease) error {
 		}
 		l.setToken(i, token)
 	}
+	l.gated = true
 	return nil
 }
 

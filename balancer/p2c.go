@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"sync/atomic"
 )
@@ -124,22 +125,31 @@ func two(l *lots, equal bool) (i, j uint64) {
 
 func (p *p2cPicker) better(a, b *seat) *Node {
 	countsA, countsB := a.node.counts.Load(), b.node.counts.Load()
+	sinceA, sinceB := countsA-uint64(a.base.Load())<<32, countsB-uint64(b.base.Load())<<32
+	if (sinceA|sinceB)>>32&maxPicks != 0 {
+		p.rebase()
+		return a.node
+	}
+	// Which is better is a coin's toss: the compiler is to choose without a jump.
+	better, other := a.node, b.node
+	if p.equal {
+		// The calls in flight first, and then the picks.
+		if bits.RotateLeft64(sinceB, 32) < bits.RotateLeft64(sinceA, 32) {
+			better = other
+		}
+		return better
+	}
 	wa, wb := uint64(a.weight), uint64(b.weight)
 	// Calls per weight, by cross product.
 	x, y := (countsA&inFlightMax)*wb, (countsB&inFlightMax)*wa
 	switch {
 	case x+wb <= y:
-		return a.node
+		return better
 	case y+wa <= x:
-		return b.node
+		return other
 	}
-	picksA, picksB := uint32(countsA>>32)-a.base.Load(), uint32(countsB>>32)-b.base.Load()
-	if (picksA|picksB)&maxPicks != 0 {
-		p.rebase()
-		return a.node
+	if sinceB>>32*wa < sinceA>>32*wb {
+		better = other
 	}
-	if uint64(picksA)*wb <= uint64(picksB)*wa {
-		return a.node
-	}
-	return b.node
+	return better
 }

@@ -80,12 +80,13 @@ func (p *peakPicker) pick(info *Info, now time.Duration) Choice {
 			return Choice{Node: b.node, Reason: "owed a call"}
 		}
 	}
-	n := a.node
-	switch x, y := p.waits(now, a, b); {
-	case y < x:
-		n = b.node
-	case x == y:
-		n = p.better(a, b)
+	x, y := p.waits(now, a, b)
+	if x == y {
+		return Choice{Node: p.better(a, b), Reason: "faster of two"}
+	}
+	n, other := a.node, b.node
+	if y < x {
+		n = other
 	}
 	return Choice{Node: n, Reason: "faster of two"}
 }
