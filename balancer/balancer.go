@@ -175,7 +175,7 @@ func (b *Balancer) matchLocked(e *discovery.Endpoint) (joined *Node, news bool, 
 		n.set(&own)
 		return nil, true, nil
 	}
-	fresh := &Node{id: id, addr: e.Addr, balancer: b, generation: b.update}
+	fresh := &Node{member: &member{id: id, addr: e.Addr, balancer: b, generation: b.update}}
 	fresh.latency.node = fresh
 	fresh.set(&own)
 	b.byID[id] = fresh

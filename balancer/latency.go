@@ -22,8 +22,7 @@ type latency struct {
 	// began to, in units of 2¹⁰ ns modulo 2⁴⁴. An attempt writes it twice.
 	waits atomic.Uint64
 
-	owed  atomic.Int64 // when the node is due a call whatever its latency, 0 without penalty
-	times atomic.Int32 // it was due one in a row
+	owed atomic.Int64 // when the node is due a call whatever its latency, 0 without penalty
 }
 
 const (
@@ -180,7 +179,7 @@ func (l *latency) penalize(now time.Duration) {
 // pardon ends the penalty, if there is one.
 func (l *latency) pardon() {
 	if l.owed.Swap(0) != 0 {
-		l.times.Store(0)
+		l.node.penalties.Store(0)
 		l.node.balancer.owing.Add(-1)
 	}
 }
@@ -191,10 +190,10 @@ func (l *latency) due(now time.Duration) bool {
 	if at == 0 || int64(now) < at {
 		return false
 	}
-	next := min(owedAfter<<min(l.times.Load()+1, 10), owedMax)
+	next := min(owedAfter<<min(l.node.penalties.Load()+1, 10), owedMax)
 	if !l.owed.CompareAndSwap(at, int64(now+next)) {
 		return false
 	}
-	l.times.Add(1)
+	l.node.penalties.Add(1)
 	return true
 }

@@ -13,9 +13,8 @@ import (
 // called, and what its gates think. It lives as long as the endpoint is a
 // member, through every update. All methods are safe for concurrent use.
 type Node struct {
-	// The first cache line is all that a call without gates looks at: where
-	// thousands of nodes are called in turn, what they cost is cache lines. No call
-	// writes another. See TestNodeKeepsToItsCacheLines.
+	// This is one cache line, and all that a call without gates looks at: where
+	// thousands of nodes are called at random, what they cost is cache lines.
 
 	// counts holds the picks so far in the upper half and the calls in flight
 	// in the lower, so that a pick is one atomic addition.
@@ -24,26 +23,29 @@ type Node struct {
 	ready     atomic.Bool
 	left      atomic.Bool
 	overloads atomic.Pointer[rolling.Window] // for cooling; nil while none was seen
+	*member
+}
 
+// member is the rest of a Node, which no call writes.
+type member struct {
 	balancer *Balancer
 	gates    []Gate
 	limit    Limit // nil without
-	cooling  cooling
 
-	ailments atomic.Uint32 // that health advises of
-	weight   atomic.Uint32 // of the endpoint, at hand for builds, which look at all nodes
-	endpoint atomic.Pointer[discovery.Endpoint]
-	drain    atomic.Bool // of the endpoint
 	id       string
 	addr     string
+	endpoint atomic.Pointer[discovery.Endpoint]
+	weight   atomic.Uint32  // of the endpoint, at hand for builds, which look at all nodes
+	drain    atomic.Bool    // of the endpoint
 	stateful []StatefulGate // of the gates
 	data     any
 
-	probingSince atomic.Int64 // Unix nanoseconds, 0 while not half-open
+	cooling      cooling
+	ailments     atomic.Uint32 // that health advises of
+	penalties    atomic.Int32  // after which PeakEWMA owed the node a call, in a row
+	probingSince atomic.Int64  // Unix nanoseconds, 0 while not half-open
 
 	generation uint64 // of the last Update that named the node; guarded by Balancer.mu
-
-	_ [24]byte // to whole cache lines, so that each node begins with one
 }
 
 const (
