@@ -102,7 +102,10 @@ func New(config Config) *Balancer {
 
 // Pick chooses a node for an attempt, asks its gates, and counts. It returns
 // [ErrNoEndpoints] or [ErrAllRejected]. It does not block.
-func (b *Balancer) Pick(info *Info) (Lease, error) { return b.main.Pick(info) }
+func (b *Balancer) Pick(info *Info) (l Lease, err error) {
+	err = b.main.pick(&l, info)
+	return l, err
+}
 
 // Update makes endpoints the whole of the membership. Endpoints are matched by
 // identity: a known one keeps its node, also when its weight, zone or metadata
@@ -172,7 +175,8 @@ func (b *Balancer) matchLocked(e *discovery.Endpoint) (joined *Node, news bool, 
 		n.set(&own)
 		return nil, true, nil
 	}
-	fresh := &Node{id: id, addr: e.Addr, balancer: b, generation: b.update}
+	fresh := &Node{member: &member{id: id, addr: e.Addr, balancer: b, generation: b.update}}
+	fresh.latency.node = fresh
 	fresh.set(&own)
 	b.byID[id] = fresh
 	return fresh, true, nil
@@ -240,9 +244,7 @@ func (b *Balancer) leave(n *Node) {
 	n.left.Store(true)
 	n.ready.Store(false)
 	n.cooling.timer.stop()
-	if l := n.latency.Load(); l != nil {
-		l.pardon()
-	}
+	n.latency.pardon()
 	b.mu.Lock()
 	b.departing = slices.DeleteFunc(b.departing, func(other *Node) bool { return other.InFlight() == 0 || other == n })
 	if n.InFlight() > 0 {

@@ -27,8 +27,8 @@ func (n *Node) changed() {
 		n.probingSince.CompareAndSwap(0, now.UnixNano())
 	} else if n.probingSince.Load() != 0 {
 		n.probingSince.Store(0)
-		if l := n.latency.Load(); l != nil && n.gateState() == Admitting {
-			l.forget() // what it did in its bad times
+		if n.gateState() == Admitting {
+			n.latency.forget() // what it did in its bad times
 		}
 	}
 	n.balancer.changedOnCall(f.ready == 0 && (ready || probing && f.probing == 0))

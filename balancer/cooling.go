@@ -23,9 +23,8 @@ const (
 // asked for it, or because it answers overload clearly more often than its peers
 // do. It is advice: where most nodes cool, panic ignores it.
 type cooling struct {
-	until  atomic.Int64                   // Unix nanoseconds, 0 while the node does not cool; written under mu
-	window atomic.Pointer[rolling.Window] // nil while no overload was seen: the common case costs one load
-	timer  stopTimer
+	until atomic.Int64 // Unix nanoseconds, 0 while the node does not cool; written under mu
+	timer stopTimer
 
 	mu    sync.Mutex
 	times int       // coolings by comparison in a row; guarded by mu
@@ -41,14 +40,14 @@ func (n *Node) heed(o Outcome) {
 	if o.Cool > 0 {
 		n.cool(time.Now(), min(o.Cool, coolMaxAsked))
 	}
-	window := n.cooling.window.Load()
+	window := n.overloads.Load()
 	if window == nil && o.Verdict != Overload {
 		return
 	}
 	now := time.Now()
 	if window == nil {
-		n.cooling.window.CompareAndSwap(nil, rolling.New(coolWindow))
-		window = n.cooling.window.Load()
+		n.overloads.CompareAndSwap(nil, rolling.New(coolWindow))
+		window = n.overloads.Load()
 		if window == nil {
 			return
 		}
@@ -64,7 +63,7 @@ func (n *Node) heed(o Outcome) {
 	default:
 		window.Add(now, 1, 0)
 		if _, bad := window.Sum(now); bad == 0 {
-			n.cooling.window.CompareAndSwap(window, nil)
+			n.overloads.CompareAndSwap(window, nil)
 		}
 	}
 }
@@ -84,7 +83,7 @@ func (n *Node) overloaded(now time.Time, window *rolling.Window) bool {
 func coolingWindows(members []*Node) iter.Seq[*rolling.Window] {
 	return func(yield func(*rolling.Window) bool) {
 		for _, n := range members {
-			if !yield(n.cooling.window.Load()) {
+			if !yield(n.overloads.Load()) {
 				return
 			}
 		}

@@ -13,25 +13,26 @@ type latency struct {
 	node *Node
 
 	// average holds the average latency in nanoseconds, a float32, in the upper
-	// half, and in the lower the time it is of, in milliseconds modulo 2³². It is 0
-	// while nothing is known.
-	average  atomic.Uint64
-	waiting  atomic.Int64 // attempts whose verdict is not known
-	answered atomic.Int64 // when the last became known, or those that wait began to
-	owed     atomic.Int64 // when the node is due a call whatever its latency, 0 without penalty
-	times    atomic.Int32 // it was due one in a row
+	// half, and in the lower the time it is of, in units of 2²⁰ ns modulo 2³². It is
+	// 0 while nothing is known.
+	average atomic.Uint64
+
+	// waits holds the number of attempts whose verdict is not known in the lower 20
+	// bits, and above them when the last became known, or when those that wait
+	// began to, in units of 2¹⁰ ns modulo 2⁴⁴. An attempt writes it twice.
+	waits atomic.Uint64
+
+	owed atomic.Int64 // when the node is due a call whatever its latency, 0 without penalty
 }
+
+const (
+	averageUnit = 20 // in bits
+	waitsUnit   = 10 // in bits
+	waitsBits   = 20
+	waitsMax    = 1<<waitsBits - 1
+)
 
 func sinceEpoch() time.Duration { return time.Since(epoch) }
-
-// measured returns the node's latency, which is made at the first look.
-func (n *Node) measured() *latency {
-	if l := n.latency.Load(); l != nil {
-		return l
-	}
-	n.latency.CompareAndSwap(nil, &latency{node: n})
-	return n.latency.Load()
-}
 
 // forget forgets the history of a node whose trouble is over.
 func (l *latency) forget() {
@@ -40,43 +41,81 @@ func (l *latency) forget() {
 }
 
 func packed(now time.Duration, nanoseconds float64) uint64 {
-	return uint64(math.Float32bits(float32(nanoseconds)))<<32 | uint64(uint32(now.Milliseconds()))
+	return uint64(math.Float32bits(float32(nanoseconds)))<<32 | uint64(uint32(now>>averageUnit))
 }
 
 func unpacked(word uint64, now time.Duration) (nanoseconds float64, age time.Duration) {
-	ms := int32(uint32(now.Milliseconds()) - uint32(word))
-	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(max(ms, 0)) * time.Millisecond
+	units := int32(uint32(now>>averageUnit) - uint32(word))
+	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(max(units, 0)) << averageUnit
 }
 
 // fresh is the age to which an average has decayed too little to look.
 const fresh = 20 * time.Millisecond
 
-// value is the average, decayed to now unless attempts wait: what a node was like is
-// not forgotten for its making them wait.
-func (l *latency) value(now time.Duration) float64 {
-	average, age := unpacked(l.average.Load(), now)
-	if age < fresh || l.waiting.Load() > 0 {
-		return average
+// decay is the weight of what is of that age: e to the power of −age/tau.
+func decay(age time.Duration) float64 {
+	x := float64(age) * (1 / float64(ewmaTau))
+	if x < 0.1 {
+		// As good as a float32 can tell, and much faster.
+		return 1 - x*(1-x*(1./2-x*(1./6-x*(1./24))))
 	}
-	return average * math.Exp(-float64(age)/float64(ewmaTau))
+	return math.Exp(-x)
 }
 
-// atLeast returns the latency that an attempt has to expect, given the average: for
-// how long others have been waiting already, where that is longer.
-func (l *latency) atLeast(now time.Duration, average float64) float64 {
-	average = max(average, float64(ewmaLeast))
-	if l.waiting.Load() > 0 {
-		return max(average, float64(int64(now)-l.answered.Load()))
+// expected is the average, and for how long attempts have been waiting already:
+// that is the least which another has to expect. The average is decayed to now
+// unless attempts wait: what a node was like is not forgotten for its making them wait.
+func (l *latency) expected(now time.Duration) (average, waiting float64) {
+	average, age := unpacked(l.average.Load(), now)
+	if waits := l.waits.Load(); waits&waitsMax > 0 {
+		return average, float64(int64(waitsSince(now)-waits&^waitsMax) >> waitsBits << waitsUnit)
 	}
+	if age >= fresh {
+		average *= decay(age)
+	}
+	return average, 0
+}
+
+// value is the average, decayed to now unless attempts wait.
+func (l *latency) value(now time.Duration) float64 {
+	average, _ := l.expected(now)
 	return average
 }
 
+func waitsSince(now time.Duration) uint64 { return uint64(now) >> waitsUnit << waitsBits }
+
 // start is told that an attempt begins to wait.
 func (l *latency) start(now time.Duration) {
-	if l.waiting.Load() == 0 {
-		l.answered.Store(int64(now))
+	for {
+		waits := l.waits.Load()
+		next := waits + 1
+		if waits&waitsMax == 0 {
+			next = waitsSince(now) + 1
+		}
+		if l.waits.CompareAndSwap(waits, next) {
+			return
+		}
 	}
-	l.waiting.Add(1)
+}
+
+// end is told the verdict of an attempt that began.
+func (l *latency) end(o Outcome, now, took time.Duration) {
+	if o.Verdict == Neutral {
+		l.waits.Add(^uint64(0))
+	} else {
+		l.answered(now, 1)
+	}
+	l.learn(o, now, took)
+}
+
+// answered is told that the verdict of some attempts is known now.
+func (l *latency) answered(now time.Duration, attempts uint64) {
+	for {
+		waits := l.waits.Load()
+		if l.waits.CompareAndSwap(waits, waitsSince(now)+waits&waitsMax-attempts) {
+			return
+		}
+	}
 }
 
 // learn takes in a verdict. Where there is none, because nobody waited for it,
@@ -103,7 +142,6 @@ func (l *latency) learn(o Outcome, now, took time.Duration) {
 			l.follow(now, float64(took), false)
 		}
 	}
-	l.answered.Store(int64(now))
 }
 
 // overtaken takes in an attempt that a hedge overtook: it would have taken longer, who
@@ -125,7 +163,7 @@ func (l *latency) follow(now time.Duration, took float64, upOnly bool) {
 	for {
 		word := l.average.Load()
 		average, age := unpacked(word, now)
-		weight := math.Exp(-float64(age) / float64(ewmaTau))
+		weight := decay(age)
 		next := took
 		switch {
 		case upOnly && (word == 0 || took <= average*weight):
@@ -155,7 +193,7 @@ func (l *latency) penalize(now time.Duration) {
 // pardon ends the penalty, if there is one.
 func (l *latency) pardon() {
 	if l.owed.Swap(0) != 0 {
-		l.times.Store(0)
+		l.node.penalties.Store(0)
 		l.node.balancer.owing.Add(-1)
 	}
 }
@@ -166,10 +204,10 @@ func (l *latency) due(now time.Duration) bool {
 	if at == 0 || int64(now) < at {
 		return false
 	}
-	next := min(owedAfter<<min(l.times.Load()+1, 10), owedMax)
+	next := min(owedAfter<<min(l.node.penalties.Load()+1, 10), owedMax)
 	if !l.owed.CompareAndSwap(at, int64(now+next)) {
 		return false
 	}
-	l.times.Add(1)
+	l.node.penalties.Add(1)
 	return true
 }

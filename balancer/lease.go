@@ -14,14 +14,15 @@ type Lease struct {
 	node     *Node
 	view     *View
 	reason   string
-	first    any           // token of the first gate
-	more     *[]any        // tokens of the others
+	token    any           // of the only gate, or a *[]any for several
 	start    time.Duration // since epoch, 0 when nobody wants to know
 	probe    bool
 	reported bool
 	answered bool // the verdict was Success
 	broken   bool
+	gated    bool // it was admitted by gates
 	limited  bool // it has a place of the node's limit
+	waits    bool // it counts among those whose verdict PeakEWMA does not know
 }
 
 // Node returns the node to call, nil for the zero or a released Lease.
@@ -38,7 +39,8 @@ func (l *Lease) Probe() bool { return l.probe }
 // Failure means that the answer broke off after a good verdict, and counts as
 // one more failure.
 func (l *Lease) Report(o Outcome) {
-	if l.node == nil {
+	n := l.node
+	if n == nil {
 		return
 	}
 	if l.reported {
@@ -47,17 +49,20 @@ func (l *Lease) Report(o Outcome) {
 	}
 	l.reported = true
 	l.answered = o.Verdict == Success
-	for i, g := range l.node.gates {
-		g.Done(l.token(i), o)
+	if l.gated {
+		n.done(l, len(n.gates), o)
 	}
-	l.first, l.more = nil, nil
-	l.node.heed(o)
-	l.node.balancer.observe(l.node, o)
+	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
+		n.heed(o)
+	}
+	if observe := l.view.balancer.config.Observe; observe != nil {
+		observe(n, o)
+	}
 	if l.probe && o.Verdict == Neutral {
-		l.node.balancer.changedOnCall(false) // who waits for a node can be the probe now
+		n.balancer.changedOnCall(false) // who waits for a node can be the probe now
 	}
 	if l.start != 0 {
-		l.view.observe(l.node, o, l.start)
+		l.view.observe(l, n, o)
 	}
 }
 
@@ -68,19 +73,12 @@ func (l *Lease) Release() {
 	if n == nil {
 		return
 	}
-	l.Report(Outcome{})
+	if !l.reported {
+		l.Report(Outcome{})
+	}
 	l.node = nil
-	if l.answered {
-		end := Success
-		if l.broken {
-			end = Failure
-			n.balancer.observe(n, Outcome{Verdict: Failure})
-		}
-		for _, g := range n.gates {
-			if w, ok := g.(EndWatcher); ok {
-				w.Ended(end)
-			}
-		}
+	if l.answered && (l.broken || l.gated) {
+		l.end(n)
 	}
 	if l.limited {
 		l.limited = n.leaveLimit()
@@ -88,6 +86,20 @@ func (l *Lease) Release() {
 	// Adding 2⁶⁴−1 takes one from the calls in flight and leaves the picks.
 	if n.counts.Add(^uint64(0))&inFlightMax == 0 && n.left.Load() {
 		n.balancer.leave(n)
+	}
+}
+
+// end tells who wants to know how an answered attempt ended.
+func (l *Lease) end(n *Node) {
+	end := Success
+	if l.broken {
+		end = Failure
+		n.balancer.observe(n, Outcome{Verdict: Failure})
+	}
+	for _, g := range n.gates {
+		if w, ok := g.(EndWatcher); ok {
+			w.Ended(end)
+		}
 	}
 }
 
@@ -105,21 +117,31 @@ func (n *Node) leaveLimit() bool {
 	return false
 }
 
+// setToken keeps the token of the i-th gate. One token takes no allocation.
 func (l *Lease) setToken(i int, token any) {
-	if i == 0 {
-		l.first = token
-		return
+	switch i {
+	case 0:
+		l.token = token
+	case 1:
+		tokens := append(make([]any, 0, 4), l.token, token)
+		l.token = &tokens
+	default:
+		tokens := l.token.(*[]any)
+		*tokens = append(*tokens, token)
 	}
-	if l.more == nil {
-		more := make([]any, 0, 3)
-		l.more = &more
-	}
-	*l.more = append(*l.more, token)
 }
 
-func (l *Lease) token(i int) any {
-	if i == 0 {
-		return l.first
+// done tells the first few gates what became of the attempt that they admitted.
+func (n *Node) done(l *Lease, gates int, o Outcome) {
+	token := l.token
+	l.token = nil
+	switch gates {
+	case 0:
+	case 1:
+		n.gates[0].Done(token, o)
+	default:
+		for i, token := range *token.(*[]any) {
+			n.gates[i].Done(token, o)
+		}
 	}
-	return (*l.more)[i-1]
 }

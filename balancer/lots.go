@@ -63,12 +63,19 @@ func scale(part, whole uint64) uint64 {
 // draw returns an index. There must be one.
 func (l *lots) draw() uint64 {
 	r := rand.Uint64()
-	i := r >> 32 * l.n >> 32
 	if l.columns == nil {
-		return i
+		return r >> 32 * l.n >> 32
 	}
-	if c := &l.columns[i]; r&(1<<32-1) >= c.keep {
-		return uint64(c.alias)
+	return l.at(r)
+}
+
+// at returns the index that a random number stands for, where there are columns.
+func (l *lots) at(r uint64) uint64 {
+	i := r >> 32 * l.n >> 32
+	c := &l.columns[i]
+	alias := uint64(c.alias)
+	if r&(1<<32-1) >= c.keep {
+		i = alias // without a jump, that would be mispredicted every few draws
 	}
 	return i
 }

@@ -7,36 +7,44 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
 // Node is the live state of one endpoint: what is in flight, whether it may be
 // called, and what its gates think. It lives as long as the endpoint is a
 // member, through every update. All methods are safe for concurrent use.
 type Node struct {
+	// This is one cache line, and all that a call without gates looks at: where
+	// thousands of nodes are called at random, what they cost is cache lines.
+
 	// counts holds the picks so far in the upper half and the calls in flight
-	// in the lower, so that a pick is one atomic addition. It has a cache line
-	// of its own: every call writes it.
-	_      [64]byte
-	counts atomic.Uint64
-	_      [56]byte
+	// in the lower, so that a pick is one atomic addition.
+	counts    atomic.Uint64
+	latency   latency // for PeakEWMA
+	ready     atomic.Bool
+	left      atomic.Bool
+	overloads atomic.Pointer[rolling.Window] // for cooling; nil while none was seen
+	*member
+}
+
+// member is the rest of a Node, which no call writes.
+type member struct {
+	balancer *Balancer
+	gates    []Gate
+	limit    Limit // nil without
 
 	id       string
 	addr     string
-	balancer *Balancer
-	gates    []Gate
-	stateful []StatefulGate // of the gates
-	limit    Limit          // nil without
-	data     any
 	endpoint atomic.Pointer[discovery.Endpoint]
-	weight   atomic.Uint32 // of the endpoint, at hand for builds, which look at all nodes
-	drain    atomic.Bool   // of the endpoint
-	ready    atomic.Bool
-	left     atomic.Bool
-	cooling  cooling
-	latency  atomic.Pointer[latency] // nil where nobody asks
-	ailments atomic.Uint32           // that health advises of
+	weight   atomic.Uint32  // of the endpoint, at hand for builds, which look at all nodes
+	drain    atomic.Bool    // of the endpoint
+	stateful []StatefulGate // of the gates
+	data     any
 
-	probingSince atomic.Int64 // Unix nanoseconds, 0 while not half-open
+	cooling      cooling
+	ailments     atomic.Uint32 // that health advises of
+	penalties    atomic.Int32  // after which PeakEWMA owed the node a call, in a row
+	probingSince atomic.Int64  // Unix nanoseconds, 0 while not half-open
 
 	generation uint64 // of the last Update that named the node; guarded by Balancer.mu
 }
@@ -67,6 +75,13 @@ func (n *Node) InFlight() int { return int(n.counts.Load() & inFlightMax) }
 
 // Picks returns the number of picks so far, modulo 2³².
 func (n *Node) Picks() uint32 { return uint32(n.counts.Load() >> 32) }
+
+// uncount takes back a count, where the call did not come about.
+func (n *Node) uncount() {
+	if n.counts.Add(^uint64(onePick)+1)&inFlightMax == 0 && n.left.Load() {
+		n.balancer.leave(n)
+	}
+}
 
 // Data returns what Config.Join made for this node, nil without it.
 func (n *Node) Data() any { return n.data }
@@ -176,14 +191,12 @@ func (n *Node) admit(l *Lease) error {
 	for i, g := range n.gates {
 		token, err := g.Allow()
 		if err != nil {
-			for j := range i {
-				n.gates[j].Done(l.token(j), Outcome{})
-			}
-			l.first, l.more = nil, nil
+			n.done(l, i, Outcome{})
 			return err
 		}
 		l.setToken(i, token)
 	}
+	l.gated = true
 	return nil
 }
 

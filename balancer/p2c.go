@@ -1,8 +1,11 @@
 package balancer
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"sync/atomic"
+
+	"github.com/fairlead-go/fairlead/internal/xxh64"
 )
 
 // P2C draws two different ready nodes at random and picks the one with fewer
@@ -39,14 +42,24 @@ func newP2CPicker(m members) *p2cPicker {
 
 type p2cPicker struct {
 	members
-	lots lots
-	// base holds each node's picks when this picker was made. Ties are broken by
-	// the picks since then, so that a newcomer has nothing to catch up on.
-	base []atomic.Uint32
+	lots  lots
+	seats []seat
+}
+
+// seat is what a pick needs of a node and its place in the picker, side by side.
+type seat struct {
+	node   *Node
+	weight uint32
+	// base is the node's picks when this picker was made. Ties are broken by the
+	// picks since then, so that a newcomer has nothing to catch up on.
+	base atomic.Uint32
 }
 
 func (p *p2cPicker) init(m members) {
-	p.members, p.lots, p.base = m, newLots(m.weights, m.equal), make([]atomic.Uint32, len(m.nodes))
+	p.members, p.lots, p.seats = m, newLots(m.weights, m.equal), make([]seat, len(m.nodes))
+	for i, n := range p.nodes {
+		p.seats[i].node, p.seats[i].weight = n, uint32(m.weights[i])
+	}
 	p.rebase()
 }
 
@@ -55,30 +68,38 @@ func (p *p2cPicker) init(m members) {
 const maxPicks = 1 << 31
 
 func (p *p2cPicker) rebase() {
-	for i, n := range p.nodes {
-		p.base[i].Store(n.Picks())
+	for i := range p.seats {
+		s := &p.seats[i]
+		s.base.Store(s.node.Picks())
 	}
 }
 
 func (p *p2cPicker) Pick(info *Info) Choice {
-	switch len(p.nodes) {
+	switch len(p.seats) {
 	case 0:
 		return Choice{}
 	case 1:
 		return p.choose(p.nodes[0], info, "only candidate")
 	}
 	i, j := two(&p.lots, p.equal)
+	a, b := &p.seats[i], &p.seats[j]
 	if info.tried.n > 0 || info.refused.n > 0 {
-		switch avoidI, avoidJ := info.Avoids(p.nodes[i]), info.Avoids(p.nodes[j]); {
-		case avoidI && avoidJ:
-			return Choice{Node: p.other(info), Reason: "neither of two"}
-		case avoidI:
-			return Choice{Node: p.nodes[j], Reason: "other of two"}
-		case avoidJ:
-			return Choice{Node: p.nodes[i], Reason: "other of two"}
-		}
+		return p.avoid(a, b, info)
 	}
-	return Choice{Node: p.nodes[p.better(i, j)], Reason: "less busy of two"}
+	return Choice{Node: p.better(a, b), Reason: "less busy of two"}
+}
+
+// avoid is Pick for a call that wants other nodes than some.
+func (p *p2cPicker) avoid(a, b *seat, info *Info) Choice {
+	switch avoidA, avoidB := info.Avoids(a.node), info.Avoids(b.node); {
+	case avoidA && avoidB:
+		return Choice{Node: p.other(info), Reason: "neither of two"}
+	case avoidA:
+		return Choice{Node: b.node, Reason: "other of two"}
+	case avoidB:
+		return Choice{Node: a.node, Reason: "other of two"}
+	}
+	return Choice{Node: p.better(a, b), Reason: "less busy of two"}
 }
 
 // two draws two different nodes of two or more.
@@ -91,9 +112,12 @@ func two(l *lots, equal bool) (i, j uint64) {
 		}
 		return i, j
 	}
-	i = l.draw()
+	r := rand.Uint64()
+	i = l.at(r)
 	for range 4 {
-		if j = l.draw(); j != i {
+		// As random as another number, and faster.
+		r = xxh64.Mix(r)
+		if j = l.at(r); j != i {
 			return i, j
 		}
 	}
@@ -104,24 +128,33 @@ func two(l *lots, equal bool) (i, j uint64) {
 	return i, j
 }
 
-func (p *p2cPicker) better(i, j uint64) uint64 {
-	a, b := p.nodes[i].counts.Load(), p.nodes[j].counts.Load()
-	wa, wb := p.weights[i], p.weights[j]
+func (p *p2cPicker) better(a, b *seat) *Node {
+	countsA, countsB := a.node.counts.Load(), b.node.counts.Load()
+	sinceA, sinceB := countsA-uint64(a.base.Load())<<32, countsB-uint64(b.base.Load())<<32
+	if (sinceA|sinceB)>>32&maxPicks != 0 {
+		p.rebase()
+		return a.node
+	}
+	// Which is better is a coin's toss: the compiler is to choose without a jump.
+	better, other := a.node, b.node
+	if p.equal {
+		// The calls in flight first, and then the picks.
+		if bits.RotateLeft64(sinceB, 32) < bits.RotateLeft64(sinceA, 32) {
+			better = other
+		}
+		return better
+	}
+	wa, wb := uint64(a.weight), uint64(b.weight)
 	// Calls per weight, by cross product.
-	x, y := (a&inFlightMax)*wb, (b&inFlightMax)*wa
+	x, y := (countsA&inFlightMax)*wb, (countsB&inFlightMax)*wa
 	switch {
 	case x+wb <= y:
-		return i
+		return better
 	case y+wa <= x:
-		return j
+		return other
 	}
-	picksA, picksB := uint32(a>>32)-p.base[i].Load(), uint32(b>>32)-p.base[j].Load()
-	if (picksA|picksB)&maxPicks != 0 {
-		p.rebase()
-		return i
+	if sinceB>>32*wa < sinceA>>32*wb {
+		better = other
 	}
-	if uint64(picksA)*wb <= uint64(picksB)*wa {
-		return i
-	}
-	return j
+	return better
 }

@@ -52,8 +52,7 @@ func (peakEWMA) NewPicker(nodes []*Node, prev Picker) Picker {
 	}
 	p := &peakPicker{}
 	p.init(m)
-	for i, n := range m.nodes {
-		n.measured()
+	for i := range m.nodes {
 		p.meanWeight += float64(m.weights[i]) / float64(len(m.nodes))
 	}
 	return p
@@ -65,63 +64,64 @@ type peakPicker struct {
 	meanWeight float64
 }
 
-var _ timedObserver = (*peakPicker)(nil)
+var _ Observer = (*peakPicker)(nil)
 
-func (p *peakPicker) Pick(info *Info) Choice {
-	if len(p.nodes) < 2 || info.tried.n > 0 || info.refused.n > 0 {
+func (p *peakPicker) Pick(info *Info) Choice { return p.pick(info, sinceEpoch()) }
+
+func (p *peakPicker) pick(info *Info, now time.Duration) Choice {
+	if len(p.seats) < 2 || info.tried.n > 0 || info.refused.n > 0 {
 		return p.p2cPicker.Pick(info) // a retry goes anywhere but where it failed
 	}
 	i, j := two(&p.lots, p.equal)
-	now := sinceEpoch()
-	a, b := p.nodes[i].latency.Load(), p.nodes[j].latency.Load()
+	a, b := &p.seats[i], &p.seats[j]
 	if info.Retryable {
 		switch {
-		case a.due(now):
-			return Choice{Node: p.nodes[i], Reason: "owed a call"}
-		case b.due(now):
-			return Choice{Node: p.nodes[j], Reason: "owed a call"}
+		case a.node.latency.due(now):
+			return Choice{Node: a.node, Reason: "owed a call"}
+		case b.node.latency.due(now):
+			return Choice{Node: b.node, Reason: "owed a call"}
 		}
 	}
-	switch x, y := p.waits(now, a, b, i, j); {
-	case y < x:
-		i = j
-	case x == y:
-		i = p.better(i, j)
+	x, y := p.waits(now, a, b)
+	if x == y {
+		return Choice{Node: p.better(a, b), Reason: "faster of two"}
 	}
-	return Choice{Node: p.nodes[i], Reason: "faster of two"}
+	n, other := a.node, b.node
+	if y < x {
+		n = other
+	}
+	return Choice{Node: n, Reason: "faster of two"}
 }
 
 // waits is how long a call to either node will wait. The draw has seen to weights
 // as long as nothing is in flight.
-func (p *peakPicker) waits(now time.Duration, a, b *latency, i, j uint64) (x, y float64) {
-	x, y = a.value(now), b.value(now)
+func (p *peakPicker) waits(now time.Duration, a, b *seat) (x, y float64) {
+	x, stalledA := a.node.latency.expected(now)
+	y, stalledB := b.node.latency.expected(now)
 	switch {
 	case x == 0:
 		x = y // nothing is known of it
 	case y == 0:
 		y = x
 	}
-	return a.atLeast(now, x) * p.load(i), b.atLeast(now, y) * p.load(j)
+	least := float64(ewmaLeast)
+	return max(x, least, stalledA) * p.load(a), max(y, least, stalledB) * p.load(b)
 }
 
 // load is the number of calls at a node with the one that is picked for.
-func (p *peakPicker) load(i uint64) float64 {
-	inFlight := float64(p.nodes[i].counts.Load() & inFlightMax)
+func (p *peakPicker) load(s *seat) float64 {
+	inFlight := float64(s.node.counts.Load() & inFlightMax)
 	if p.equal {
 		return inFlight + 1
 	}
-	return inFlight*p.meanWeight/float64(p.weights[i]) + 1
+	return inFlight*p.meanWeight/float64(s.weight) + 1
 }
 
 // Observe is for who wraps the policy: what waits is not known then.
 func (p *peakPicker) Observe(n *Node, o Outcome, latency time.Duration) {
-	n.measured().learn(o, sinceEpoch(), latency)
-}
-
-func (p *peakPicker) started(n *Node, at time.Duration) { n.measured().start(at) }
-
-func (p *peakPicker) observed(n *Node, o Outcome, at, latency time.Duration) {
-	l := n.measured()
-	l.waiting.Add(-1)
-	l.learn(o, at, latency)
+	now := sinceEpoch()
+	n.latency.learn(o, now, latency)
+	if o.Verdict != Neutral {
+		n.latency.answered(now, 0)
+	}
 }

@@ -39,15 +39,6 @@ type Observer interface {
 	Observe(n *Node, o Outcome, latency time.Duration)
 }
 
-// timedObserver is an Observer of ours that also learns when an attempt begins,
-// and is given the times since epoch that are known anyway. It is told of no
-// attempt by Observe.
-type timedObserver interface {
-	Observer
-	started(n *Node, at time.Duration)
-	observed(n *Node, o Outcome, at, latency time.Duration)
-}
-
 // Choice is a Picker's answer.
 type Choice struct {
 	// Node is nil when no node is left.

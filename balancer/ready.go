@@ -3,7 +3,6 @@ package balancer
 import (
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 )
 
 // members is what most pickers are made of: the nodes that were ready when the
@@ -64,15 +63,3 @@ func (m *members) choose(n *Node, info *Info, reason string) Choice {
 	}
 	return Choice{Node: n, Reason: reason}
 }
-
-// turn is a counter on cache lines of its own: with what it indexes on the same
-// line it would cost twice.
-type turn struct {
-	_ [64]byte
-	n atomic.Uint64
-	_ [56]byte
-}
-
-// randomize gives the counter a random start, so that clients which began
-// together do not march in step.
-func (t *turn) randomize() { t.n.Store(uint64(rand.Uint32())) }

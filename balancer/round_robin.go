@@ -3,6 +3,9 @@ package balancer
 // RoundRobin picks the ready nodes in turn, from a random start. It is even
 // over the ready nodes and ignores weights. When a node is no longer ready its
 // share is spread over all others.
+//
+// Cores that pick at the very same time take 16 turns at once: each of them then
+// calls the nodes in turn by itself, and shares may differ by a call for each core.
 func RoundRobin() Policy { return roundRobin{} }
 
 type roundRobin struct{}
@@ -15,19 +18,19 @@ func (roundRobin) NewPicker(nodes []*Node, prev Picker) Picker {
 		return old
 	}
 	p := &roundRobinPicker{members: m}
-	p.turn.randomize()
+	p.turns.randomize()
 	return p
 }
 
 type roundRobinPicker struct {
 	members
-	turn turn
+	turns turns
 }
 
 func (p *roundRobinPicker) Pick(info *Info) Choice {
 	if len(p.nodes) == 0 {
 		return Choice{}
 	}
-	i := p.turn.n.Add(1) % uint64(len(p.nodes))
+	i := p.turns.take() % uint64(len(p.nodes))
 	return p.choose(p.nodes[i], info, "round robin")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/fairlead-go/fairlead/balancer"
@@ -91,6 +92,38 @@ func TestShares(t *testing.T) {
 			counts := map[string]int{}
 			for info := range infos(tt.users, 15_000) {
 				counts[once(t, b, info, success)]++
+			}
+			checkShares(t, counts, want)
+		})
+	}
+}
+
+// Cores that contend take several turns at once.
+func TestSharesInTurnWhileCallersContend(t *testing.T) {
+	for _, tt := range shareCases() {
+		if tt.policy != balancer.RoundRobin() && tt.policy != balancer.WeightedRoundRobin() {
+			continue // at random, by key, or by what is in flight
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			b := start(t, balancer.Config{Policy: tt.policy}, weighted(tt.weights...))
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					for range 4000 {
+						pickAndRelease(b, &balancer.Info{})
+					}
+				})
+			}
+			wg.Wait()
+			counts, want := map[string]int{}, map[string]float64{}
+			for _, n := range b.Nodes() {
+				counts[n.ID()], want[n.ID()] = int(n.Picks()), float64(n.Weight())
+				if tt.even {
+					want[n.ID()] = 1
+				}
+				if n.InFlight() != 0 {
+					t.Errorf("%d calls in flight after all were released", n.InFlight())
+				}
 			}
 			checkShares(t, counts, want)
 		})

@@ -32,10 +32,11 @@ type View struct {
 type viewState struct {
 	picker   Picker
 	observer Observer
-	timed    timedObserver // the observer, if it is one
+	peak     *peakPicker // the picker, if it is one: it shares the times that are known
 	nodes    []*Node
 	probing  []*Node // half-open
 	ready    int
+	bare     bool // no node has gates or a limit, and nobody but PeakEWMA observes
 }
 
 // View returns a View over the nodes for which filter is true, nil meaning
@@ -85,8 +86,10 @@ func (v *View) build(f *fleet) time.Duration {
 			}
 		}
 	}
+	st.bare = true
 	now := time.Now()
 	for _, n := range st.nodes {
+		st.bare = st.bare && len(n.gates) == 0 && n.limit == nil
 		switch {
 		case n.drain.Load():
 			continue
@@ -103,49 +106,87 @@ func (v *View) build(f *fleet) time.Duration {
 	began := time.Now()
 	st.picker = v.balancer.config.Policy.NewPicker(st.nodes, prev)
 	st.observer, _ = st.picker.(Observer)
-	st.timed, _ = st.picker.(timedObserver)
+	st.peak, _ = st.picker.(*peakPicker)
+	st.bare = st.bare && (st.observer == nil || st.peak != nil)
 	v.state.Store(st)
 	return time.Since(began)
 }
 
 // Pick is [Balancer.Pick] over the View's nodes.
-func (v *View) Pick(info *Info) (Lease, error) {
-	info.full = false
+func (v *View) Pick(info *Info) (l Lease, err error) {
+	err = v.pick(&l, info)
+	return l, err
+}
+
+// pick makes a lease of l, which is the zero Lease. It is the way of nearly all
+// calls, by a node that takes them; the others leave it early or at its end.
+func (v *View) pick(l *Lease, info *Info) error {
 	st := v.state.Load()
-	l, err := v.pick(st, info)
+	if info.full || info.refused.n > 0 {
+		info.full, info.refused = false, nodeSet{}
+	}
+	if info.Endpoint != "" || len(st.probing) > 0 {
+		return v.pickNewer(l, st, info, v.pickFrom(l, st, info))
+	}
+	var choice Choice
+	if st.peak != nil {
+		l.start = sinceEpoch()
+		choice = st.peak.pick(info, l.start)
+	} else {
+		choice = st.picker.Pick(info)
+	}
+	n := choice.Node
+	if st.bare && n != nil {
+		l.node, l.view, l.reason = n, v, choice.Reason
+		// It counts before it looks at the node, so that the cores which call the
+		// same node pass its cache line around once.
+		n.counts.Add(onePick)
+		if n.ready.Load() && !n.left.Load() {
+			if st.peak != nil {
+				n.latency.start(l.start)
+				l.waits = true
+			}
+			return nil
+		}
+		n.uncount()
+		*l = Lease{}
+	}
+	var refusal error
+	if n != nil && n.Ready() {
+		if refusal = v.lease(l, st, info, n, choice.Reason); refusal == nil {
+			return nil
+		}
+		info.refused.add(n)
+		choice = st.picker.Pick(info)
+	}
+	l.start = 0
+	return v.pickNewer(l, st, info, v.pickOn(l, st, info, choice, refusal))
+}
+
+// pickNewer is for the pick that came to nothing: the nodes that it knew may have
+// left meanwhile, and others are there.
+func (v *View) pickNewer(l *Lease, st *viewState, info *Info, err error) error {
 	for range staleTries {
 		now := v.state.Load()
 		if err == nil || now == st {
 			break
 		}
-		// The nodes it knew have left meanwhile, and others are there.
 		st = now
-		l, err = v.pick(st, info)
+		info.refused = nodeSet{}
+		err = v.pickFrom(l, st, info)
 	}
-	return l, err
+	return err
 }
 
-func (v *View) pick(st *viewState, info *Info) (l Lease, err error) {
-	if info.refused.n > 0 {
-		info.refused = nodeSet{}
-	}
+// pickFrom picks from the nodes of one build.
+func (v *View) pickFrom(l *Lease, st *viewState, info *Info) error {
 	if info.Endpoint != "" {
-		err = v.pickPinned(&l, st, info)
-		return l, err
+		return v.pickPinned(l, st, info)
 	}
-	if len(st.probing) > 0 && v.pickProbe(&l, st, info) {
-		return l, nil
+	if len(st.probing) > 0 && v.pickProbe(l, st, info) {
+		return nil
 	}
-	choice := st.picker.Pick(info)
-	if n := choice.Node; n != nil && n.Ready() {
-		if err = v.lease(&l, st, info, n, choice.Reason); err == nil {
-			return l, nil
-		}
-		info.refused.add(n)
-		choice = st.picker.Pick(info)
-	}
-	err = v.pickOn(&l, st, info, choice, err)
-	return l, err
+	return v.pickOn(l, st, info, st.picker.Pick(info), nil)
 }
 
 // pickOn is for the rare call whose first choice did not do, because there is
@@ -287,9 +328,12 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 	}
 	l.node, l.view, l.reason = n, v, reason
 	if st.observer != nil {
-		l.start = sinceEpoch()
-		if st.timed != nil {
-			st.timed.started(n, l.start)
+		if l.start == 0 {
+			l.start = sinceEpoch()
+		}
+		if st.peak != nil {
+			n.latency.start(l.start)
+			l.waits = true
 		}
 	}
 	n.counts.Add(onePick)
@@ -330,12 +374,13 @@ func rejection(st *viewState, refusal error) error {
 	}
 }
 
-func (v *View) observe(n *Node, o Outcome, start time.Duration) {
+// observe has who learns from outcomes learn from l's.
+func (v *View) observe(l *Lease, n *Node, o Outcome) {
 	now := sinceEpoch()
-	switch st := v.state.Load(); {
-	case st.timed != nil:
-		st.timed.observed(n, o, now, now-start)
-	case st.observer != nil:
-		st.observer.Observe(n, o, now-start)
+	if l.waits {
+		n.latency.end(o, now, now-l.start)
+	}
+	if st := v.state.Load(); st.peak == nil && st.observer != nil {
+		st.observer.Observe(n, o, now-l.start)
 	}
 }

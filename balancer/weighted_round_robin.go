@@ -14,6 +14,8 @@ import (
 // times the sum of the weights (divided by their greatest common divisor) is at
 // most 10⁶. Beyond that the sequence is made by earliest deadline first, and a
 // node is never two picks away from its share.
+//
+// Cores that pick at the very same time take 16 turns at once, as in [RoundRobin].
 func WeightedRoundRobin() Policy { return weightedRoundRobin{} }
 
 const (
@@ -32,21 +34,21 @@ func (weightedRoundRobin) NewPicker(nodes []*Node, prev Picker) Picker {
 		return old
 	}
 	p := &weightedPicker{members: m, cycle: newCycle(m.weights, m.equal)}
-	p.turn.randomize()
+	p.turns.randomize()
 	return p
 }
 
 type weightedPicker struct {
 	members
 	cycle cycle
-	turn  turn
+	turns turns
 }
 
 func (p *weightedPicker) Pick(info *Info) Choice {
 	if len(p.nodes) == 0 {
 		return Choice{}
 	}
-	i := p.cycle.at(p.turn.n.Add(1))
+	i := p.cycle.at(p.turns.take())
 	return p.choose(p.nodes[i], info, "weighted round robin")
 }
 

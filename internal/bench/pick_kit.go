@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+
+	"github.com/go-kit/kit/endpoint"
+	"github.com/go-kit/kit/sd"
+	"github.com/go-kit/kit/sd/lb"
+)
+
+// go-kit's balancers, which count nothing.
+var (
+	kitRoundRobin = kit("round robin", lb.NewRoundRobin)
+	kitRandom     = kit("random", func(e sd.Endpointer) lb.Balancer { return lb.NewRandom(e, 1) })
+)
+
+func kitFleet(n int) sd.FixedEndpointer {
+	fleet := make(sd.FixedEndpointer, n)
+	for i := range fleet {
+		fleet[i] = func(context.Context, any) (any, error) { return i, nil }
+	}
+	return fleet
+}
+
+func kit(name string, newBalancer func(sd.Endpointer) lb.Balancer) chooser {
+	return chooser{"go-kit " + name, func(n int) (worker, error) {
+		b := newBalancer(kitFleet(n))
+		return worker{work: func(n int) error {
+			var chosen endpoint.Endpoint
+			for range n {
+				e, err := b.Endpoint()
+				if err != nil {
+					return err
+				}
+				chosen = e
+			}
+			_, err := chosen(context.Background(), nil)
+			return err
+		}}, nil
+	}}
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync/atomic"
+
+	"github.com/fairlead-go/fairlead/balancer"
+)
+
+// chooser is one balancer's way to choose among n endpoints.
+type chooser struct {
+	name  string
+	start func(n int) (worker, error)
+}
+
+// discipline is what choosers of the same kind are compared in.
+type discipline struct {
+	title    string
+	choosers []chooser
+}
+
+// disciplines are all that we and our peers can do in the way of choosing.
+func disciplines() []discipline {
+	return []discipline{
+		{"In turn", []chooser{
+			ours("RoundRobin", balancer.RoundRobin(), one),
+			httplbRoundRobin, grpcRoundRobin, kitRoundRobin,
+		}},
+		{"In turn, by weight", []chooser{
+			ours("WeightedRoundRobin", balancer.WeightedRoundRobin(), weight),
+			grpcWeightedRoundRobin, kratosWRR,
+		}},
+		{"At random", []chooser{
+			ours("Random", balancer.Random(), one),
+			ours("Random, by weight", balancer.Random(), weight),
+			httplbRandom, kitRandom, kratosRandom,
+		}},
+		{"Less busy of two", []chooser{
+			ours("P2C", balancer.P2C(), one),
+			ours("P2C, by weight", balancer.P2C(), weight),
+			httplbPowerOfTwo, grpcLeastRequest,
+		}},
+		{"Least busy of all", []chooser{
+			ours("LeastConn", balancer.LeastConn(), one),
+			ours("LeastConn, by weight", balancer.LeastConn(), weight),
+			httplbLeastLoaded,
+		}},
+		{"Faster of two", []chooser{
+			ours("PeakEWMA", balancer.PeakEWMA(), one),
+			ours("PeakEWMA, by weight", balancer.PeakEWMA(), weight),
+			kratosP2C, zeroP2C,
+		}},
+		{"By a key's hash", []chooser{
+			ours("IPHash", balancer.IPHash(), one),
+			ours("IPHash, by weight", balancer.IPHash(), weight),
+			ours("IPHash(NginxHash)", balancer.IPHash(balancer.NginxHash), weight),
+			grpcRingHash, zeroConsistentHash,
+		}},
+	}
+}
+
+// contests has the choosers compete at each size, serially and on so many cores.
+func (d *discipline) contest(n, callers int) *contest {
+	c := &contest{name: fmt.Sprintf("%s, %d endpoints", d.title, n), parallel: callers}
+	for _, ch := range append([]chooser{slot, slotAndCount}, d.choosers...) {
+		c.entries = append(c.entries, entry{ch.name, func() (worker, error) { return ch.start(n) }})
+	}
+	return c
+}
+
+// counted is an endpoint of which nothing is known but what is in flight.
+type counted struct {
+	_        [64]byte
+	inFlight atomic.Int64
+	_        [56]byte
+}
+
+// slots is the cheapest balancer there is: a slice and a counter, on cache lines
+// of its own.
+type slots struct {
+	endpoints []*counted
+	_         [64]byte
+	turn      atomic.Uint64
+	_         [56]byte
+}
+
+func newSlots(n int) *slots {
+	s := &slots{}
+	for range n {
+		s.endpoints = append(s.endpoints, &counted{})
+	}
+	return s
+}
+
+func (s *slots) next() *counted { return s.endpoints[s.turn.Add(1)%uint64(len(s.endpoints))] }
+
+// keep keeps what a loop has found, so that the loop is not left out.
+var keep atomic.Pointer[counted]
+
+// slot is what all picks are measured by: slice[atomic.Add(1) % n].
+var slot = chooser{"slice[counter % n]", func(n int) (worker, error) {
+	s := newSlots(n)
+	return worker{work: func(n int) error {
+		var last *counted
+		for range n {
+			last = s.next()
+		}
+		keep.Store(last)
+		return nil
+	}}, nil
+}}
+
+// slotAndCount also counts what is in flight, as a pick of ours does.
+var slotAndCount = chooser{"the same, and a count in flight", func(n int) (worker, error) {
+	s := newSlots(n)
+	return worker{work: func(n int) error {
+		for range n {
+			e := s.next()
+			e.inFlight.Add(1)
+			e.inFlight.Add(-1)
+		}
+		return nil
+	}}, nil
+}}
+
+// ours picks, counts, reports and releases.
+func ours(name string, policy balancer.Policy, weight func(int) int) chooser {
+	user := balancer.WithClientIP(context.Background(), netip.MustParseAddr("203.0.113.9"))
+	return chooser{"fairlead " + name, func(n int) (worker, error) {
+		b := balancer.New(balancer.Config{Policy: policy})
+		if err := b.Update(endpoints(n, weight)); err != nil {
+			return worker{}, err
+		}
+		work := func(n int) error {
+			info := &balancer.Info{Context: user}
+			for range n {
+				lease, err := b.Pick(info)
+				if err != nil {
+					return err
+				}
+				lease.Report(balancer.Outcome{Verdict: balancer.Success})
+				lease.Release()
+			}
+			return nil
+		}
+		return worker{work: work, stop: b.Close}, nil
+	}}
+}
+
+// sizes are the numbers of endpoints that picks are measured at.
+var sizes = []int{3, 10, 100, 1000, 10_000}
+
+// pickTables has every discipline compete serially, and on all cores.
+func pickTables(h *host) ([]*table, error) {
+	var tables []*table
+	for _, cores := range []int{1, runtime.GOMAXPROCS(0)} {
+		for _, d := range disciplines() {
+			t, err := d.table(h, cores)
+			if err != nil {
+				return nil, err
+			}
+			tables = append(tables, t)
+		}
+	}
+	return tables, nil
+}
+
+func (d *discipline) table(h *host, cores int) (*table, error) {
+	t := &table{title: "Picks: " + strings.ToLower(d.title), head: []string{"CPU time of a pick and its end"}}
+	if cores > 1 {
+		t.title += fmt.Sprintf(", %d cores", cores)
+	}
+	rows := map[string][]string{}
+	var order []string
+	for _, n := range sizes {
+		t.head = append(t.head, fmt.Sprint("n = ", group(n)))
+		for _, r := range h.run(d.contest(n, cores)) {
+			if rows[r.name] == nil {
+				order = append(order, r.name)
+			}
+			rows[r.name] = append(rows[r.name], r.pick())
+			if n == sizes[len(sizes)-1] {
+				rows[r.name] = append(rows[r.name], r.allocations())
+			}
+		}
+	}
+	t.head = append(t.head, "allocations")
+	for _, name := range order {
+		t.rows = append(t.rows, append([]string{name}, rows[name]...))
+	}
+	return t, nil
+}
+
+func (r *result) pick() string {
+	if r.err != nil {
+		return "-"
+	}
+	return fmt.Sprintf("%s (%s)", times(median(r.ratio)), duration(median(r.cpu)))
+}
+
+func (r *result) allocations() string {
+	if r.err != nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", r.allocs)
+}
