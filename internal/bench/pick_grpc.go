@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -23,17 +24,34 @@ import (
 
 // The pickers of gRPC's balancers, and of go-zero's, which are such.
 var (
-	grpcRoundRobin         = grpcChooser("grpc-go round_robin", "round_robin", "{}", nil)
-	grpcWeightedRoundRobin = grpcChooser("grpc-go weighted_round_robin", "weighted_round_robin", `{"blackoutPeriod":"0s","weightUpdatePeriod":"0.1s"}`, reportLoad)
-	grpcLeastRequest       = grpcChooser("grpc-go least_request", "least_request_experimental", `{"choiceCount":2}`, nil)
-	grpcRingHash           = grpcChooser("grpc-go ring_hash", "ring_hash_experimental", `{"requestHashHeader":"user"}`, nil)
-	zeroP2C                = grpcChooser("go-zero p2c_ewma", "p2c_ewma", "", nil)
-	zeroConsistentHash     = grpcChooser("go-zero consistent_hash", "consistent_hash", "", nil)
+	grpcRoundRobin         = grpcChooser("grpc-go round_robin", roundRobin, nil)
+	grpcWeightedRoundRobin = grpcChooser("grpc-go weighted_round_robin", weightedRoundRobin, reportLoad)
+	grpcLeastRequest       = grpcChooser("grpc-go least_request", leastRequest, nil)
+	grpcRingHash           = grpcChooser("grpc-go ring_hash", ringHash, nil)
+	zeroP2C                = grpcChooser("go-zero p2c_ewma", p2cEWMA, nil)
+	zeroConsistentHash     = grpcChooser("go-zero consistent_hash", consistentHash, nil)
 )
 
-func grpcChooser(name, policy, config string, warm func(*grpcHost) error) chooser {
-	return chooser{name, func(n int) (worker, error) {
-		host, err := newGRPCHost(policy, config, n)
+// grpcPolicy is a balancer that is registered with gRPC.
+type grpcPolicy struct {
+	name   string
+	config string // in JSON; empty where it takes none
+	atOnce bool   // it bears connections that come up while it is updated
+	most   int    // endpoints at which it is started; 0 is any number
+}
+
+var (
+	roundRobin         = grpcPolicy{name: "round_robin", config: "{}", atOnce: true}
+	weightedRoundRobin = grpcPolicy{name: "weighted_round_robin", config: `{"blackoutPeriod":"0s","weightUpdatePeriod":"0.1s"}`, atOnce: true}
+	leastRequest       = grpcPolicy{name: "least_request_experimental", config: `{"choiceCount":2}`, atOnce: true}
+	ringHash           = grpcPolicy{name: "ring_hash_experimental", config: `{"requestHashHeader":"user"}`, atOnce: true}
+	p2cEWMA            = grpcPolicy{name: "p2c_ewma", most: 1000}
+	consistentHash     = grpcPolicy{name: "consistent_hash", most: 100}
+)
+
+func grpcChooser(name string, policy grpcPolicy, warm func(*grpcHost) error) chooser {
+	return chooser{name: name, most: policy.most, start: func(n int) (worker, error) {
+		host, err := newGRPCHost(policy, addresses(n))
 		if err != nil {
 			return worker{}, err
 		}
@@ -54,7 +72,7 @@ type grpcHost struct {
 
 	balancer lb.Balancer
 	config   serviceconfig.LoadBalancingConfig
-	addrs    map[lb.SubConn]int
+	numbers  map[lb.SubConn]int
 	subs     []*grpcSub
 
 	mu    sync.Mutex
@@ -70,44 +88,101 @@ type grpcSub struct {
 	health func(lb.SubConnState)
 }
 
-func newGRPCHost(policy, config string, n int) (*grpcHost, error) {
-	builder := lb.Get(policy)
+func newGRPCHost(policy grpcPolicy, addrs []string) (*grpcHost, error) {
+	builder := lb.Get(policy.name)
 	if builder == nil {
-		return nil, fmt.Errorf("no balancer is called %q", policy)
+		return nil, fmt.Errorf("no balancer is called %q", policy.name)
 	}
-	h := &grpcHost{addrs: make(map[lb.SubConn]int)}
-	if parser, ok := builder.(lb.ConfigParser); ok && config != "" {
-		parsed, err := parser.ParseConfig([]byte(config))
+	h := &grpcHost{numbers: make(map[lb.SubConn]int)}
+	if parser, ok := builder.(lb.ConfigParser); ok && policy.config != "" {
+		parsed, err := parser.ParseConfig([]byte(policy.config))
 		if err != nil {
 			return nil, err
 		}
 		h.config = parsed
 	}
 	h.balancer = builder.Build(h, lb.BuildOptions{})
-	if err := h.update(n, nil); err != nil {
+	err := h.open(resolved(addrs), policy.atOnce)
+	if err == nil {
+		err = h.connect()
+	}
+	if err != nil {
 		h.close()
 		return nil, err
 	}
-	return h, h.connect()
+	return h, nil
 }
 
-// update hands the balancer n endpoints, with attributes that say which generation
-// they are of where changed says so.
-func (h *grpcHost) update(n int, changed func(i int) string) error {
+// resolved is what a resolver would say of the addresses.
+func resolved(addrs []string) resolver.State {
 	state := resolver.State{}
-	for i := range n {
-		addr := resolver.Address{Addr: address(i)}
-		if changed != nil {
-			if to := changed(i); to != "" {
-				addr.Addr = to
-			}
-		}
+	for _, a := range addrs {
+		addr := resolver.Address{Addr: a}
 		state.Addresses = append(state.Addresses, addr)
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{addr}})
 	}
+	return state
+}
+
+// update hands the balancer its endpoints, and does what it asks for.
+func (h *grpcHost) update(state resolver.State) error {
 	err := h.balancer.UpdateClientConnState(lb.ClientConnState{ResolverState: state, BalancerConfig: h.config})
 	h.settle()
 	return err
+}
+
+// open is the first update. With atOnce the connections come up during it: for each
+// one that comes up later the balancer looks at all, which takes half a minute for
+// ten thousand.
+func (h *grpcHost) open(state resolver.State, atOnce bool) error {
+	if !atOnce {
+		return h.update(state)
+	}
+	for range 10 {
+		var up sync.WaitGroup
+		updated := make(chan struct{})
+		up.Go(func() { h.settleUntil(updated) })
+		err := h.balancer.UpdateClientConnState(lb.ClientConnState{ResolverState: state, BalancerConfig: h.config})
+		close(updated)
+		up.Wait()
+		if err != nil {
+			return err
+		}
+		if h.waiting() == 0 {
+			return nil
+		}
+	}
+	h.settle()
+	return nil
+}
+
+// settleUntil settles until the channel is closed, and leaves what came after that.
+func (h *grpcHost) settleUntil(closed <-chan struct{}) {
+	for {
+		todo := h.take()
+		for i, f := range todo {
+			select {
+			case <-closed:
+				h.giveBack(todo[i:])
+				return
+			default:
+				f()
+			}
+		}
+		select {
+		case <-closed:
+			return
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
+// giveBack puts what was taken and not done before all else.
+func (h *grpcHost) giveBack(todo []func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.todo = append(todo, h.todo...)
 }
 
 // connect picks until all connect that are to: some balancers wait to be asked.
@@ -127,18 +202,26 @@ func (h *grpcHost) close() { h.balancer.Close(); h.settle() }
 
 // settle does what the balancer asked for, one after another, as a ClientConn does.
 func (h *grpcHost) settle() {
-	for {
-		h.mu.Lock()
-		todo := h.todo
-		h.todo = nil
-		h.mu.Unlock()
-		if len(todo) == 0 {
-			return
-		}
+	for todo := h.take(); len(todo) > 0; todo = h.take() {
 		for _, f := range todo {
 			f()
 		}
 	}
+}
+
+// take takes all that is to be done.
+func (h *grpcHost) take() []func() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	todo := h.todo
+	h.todo = nil
+	return todo
+}
+
+func (h *grpcHost) waiting() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.todo)
 }
 
 func (h *grpcHost) later(f func()) {
@@ -155,7 +238,7 @@ func (h *grpcHost) current() *lb.State {
 
 func (h *grpcHost) NewSubConn(_ []resolver.Address, opts lb.NewSubConnOptions) (lb.SubConn, error) {
 	s := &grpcSub{host: h, listen: opts.StateListener}
-	h.addrs[s] = len(h.subs)
+	h.numbers[s] = len(h.subs)
 	h.subs = append(h.subs, s)
 	return s, nil
 }
@@ -223,7 +306,7 @@ func (h *grpcHost) pickAnd(n int, done func(lb.SubConn) lb.DoneInfo) error {
 // balancer has taken that in.
 func reportLoad(h *grpcHost) error {
 	report := func(s lb.SubConn) lb.DoneInfo {
-		return lb.DoneInfo{ServerLoad: &orca.OrcaLoadReport{RpsFractional: float64(100 * weight(h.addrs[s])), ApplicationUtilization: 0.5}}
+		return lb.DoneInfo{ServerLoad: &orca.OrcaLoadReport{RpsFractional: float64(100 * weight(h.numbers[s])), ApplicationUtilization: 0.5}}
 	}
 	for range 2 {
 		if err := h.pickAnd(20*len(h.subs), report); err != nil {

@@ -10,10 +10,10 @@ import (
 
 // httplb's pickers.
 var (
-	httplbRoundRobin  = httplb("round robin", picker.NewRoundRobin)
-	httplbRandom      = httplb("random", picker.NewRandom)
-	httplbPowerOfTwo  = httplb("power of two", picker.NewPowerOfTwo)
-	httplbLeastLoaded = httplb("least loaded", picker.NewLeastLoadedRoundRobin)
+	httplbRoundRobin  = httplbChooser("round robin", picker.NewRoundRobin)
+	httplbRandom      = httplbChooser("random", picker.NewRandom)
+	httplbPowerOfTwo  = httplbChooser("power of two", picker.NewPowerOfTwo)
+	httplbLeastLoaded = httplbChooser("least loaded", picker.NewLeastLoadedRoundRobin)
 )
 
 // httplbConn is an endpoint without a connection.
@@ -38,8 +38,8 @@ func httplbFleet(n int) httplbConns {
 	return conns
 }
 
-func httplb(name string, newPicker func(picker.Picker, conn.Conns) picker.Picker) chooser {
-	return chooser{"httplb " + name, func(n int) (worker, error) {
+func httplbChooser(name string, newPicker func(picker.Picker, conn.Conns) picker.Picker) chooser {
+	return chooser{name: "httplb " + name, start: func(n int) (worker, error) {
 		p := newPicker(nil, httplbFleet(n))
 		return worker{work: func(n int) error {
 			req := &http.Request{}

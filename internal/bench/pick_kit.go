@@ -23,7 +23,7 @@ func kitFleet(n int) sd.FixedEndpointer {
 }
 
 func kit(name string, newBalancer func(sd.Endpointer) lb.Balancer) chooser {
-	return chooser{"go-kit " + name, func(n int) (worker, error) {
+	return chooser{name: "go-kit " + name, start: func(n int) (worker, error) {
 		b := newBalancer(kitFleet(n))
 		return worker{work: func(n int) error {
 			var chosen endpoint.Endpoint

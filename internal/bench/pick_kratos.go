@@ -29,7 +29,7 @@ func kratosFleet(n int, weight func(int) int) []selector.Node {
 }
 
 func kratos(name string, newSelector func() selector.Selector, weight func(int) int) chooser {
-	return chooser{"kratos " + name, func(n int) (worker, error) {
+	return chooser{name: "kratos " + name, start: func(n int) (worker, error) {
 		s := newSelector()
 		s.Apply(kratosFleet(n, weight))
 		ctx := context.Background()
