@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -58,6 +59,18 @@ func around(name string, wrap func(http.RoundTripper) http.RoundTripper) client 
 // The clients that balance nothing.
 var (
 	bare = around("net/http alone", func(rt http.RoundTripper) http.RoundTripper { return rt })
+
+	// bareInTurn knows all endpoints, and takes the next of them for each call.
+	bareInTurn = client{"net/http alone, in turn", func(s *site) (session, error) {
+		base, closeIdle := s.transport()
+		c := &http.Client{Transport: base}
+		var turn atomic.Uint64
+		to := make([]string, len(s.addrs))
+		for i, addr := range s.addrs {
+			to[i] = url(addr)
+		}
+		return session{func() error { return s.get(c.Do, to[turn.Add(1)%uint64(len(to))]) }, closeIdle}, nil
+	}}
 
 	recordedBare = around("otelhttp", func(rt http.RoundTripper) http.RoundTripper {
 		t := newTelemetry()
