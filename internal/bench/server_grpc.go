@@ -1,0 +1,29 @@
+package main
+
+import (
+	"net"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/orca"
+)
+
+// serveGRPC serves until the process ends, and returns where. It reports the same
+// load for ever to who asks for reports.
+func serveGRPC() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := grpc.NewServer()
+	healthpb.RegisterHealthServer(server, health.NewServer())
+	load := orca.NewServerMetricsRecorder()
+	load.SetQPS(1000)
+	load.SetApplicationUtilization(0.5)
+	if err := orca.Register(server, orca.ServiceOptions{ServerMetricsProvider: load}); err != nil {
+		return "", err
+	}
+	go func() { _ = server.Serve(l) }()
+	return l.Addr().String(), nil
+}
