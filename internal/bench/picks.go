@@ -177,46 +177,29 @@ func pickTables(h *host) ([]*table, error) {
 }
 
 func (d *discipline) table(h *host, cores int, sizes []int) (*table, error) {
-	t := &table{title: "Picks: " + strings.ToLower(d.title), about: d.about(sizes), head: []string{""}}
+	title := "Picks: " + strings.ToLower(d.title)
 	if cores > 1 {
-		t.title += fmt.Sprintf(", %d callers at a time", cores)
+		title += fmt.Sprintf(", %d callers at a time", cores)
 	}
-	cells := map[string][]string{}
-	last := map[string]*result{}
+	t := newSizeTable(title, d.about(sizes))
 	for _, n := range sizes {
-		t.head = append(t.head, "n = "+group(n))
 		results, err := h.run(d.contest(n, cores))
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range results {
-			for len(cells[r.name])+2 < len(t.head) {
-				cells[r.name] = append(cells[r.name], absent)
-			}
-			cells[r.name] = append(cells[r.name], r.cost())
-			last[r.name] = r
+		t.add(n, results, (*result).cost)
+		if n == 10 {
+			t.extra("allocations", results, (*result).allocations)
 		}
 	}
-	t.head = append(t.head, "allocations")
-	for _, ch := range d.all() {
-		row := append([]string{ch.name}, cells[ch.name]...)
-		for len(row)+1 < len(t.head) {
-			row = append(row, absent)
-		}
-		allocations := absent
-		if r := last[ch.name]; r != nil {
-			allocations = r.allocations()
-		}
-		t.rows = append(t.rows, append(row, allocations))
-	}
-	return t, nil
+	return t.table(), nil
 }
 
 // all are the discipline's choosers, behind what they are measured by.
 func (d *discipline) all() []chooser { return append([]chooser{slot, slotAndCount}, d.choosers...) }
 
 func (d *discipline) about(sizes []int) string {
-	text := "CPU time of a pick and of what ends it, as a ratio to the first line's."
+	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself."
 	for _, ch := range d.choosers {
 		if !ch.fits(slices.Max(sizes)) {
 			text += fmt.Sprintf(" %s is not started beyond %s endpoints: it makes all anew for each connection that comes up.", ch.name, group(ch.most))

@@ -4,6 +4,5 @@ import (
 	"io"
 )
 
-func updateTables(h *host) ([]*table, error)     { return nil, nil }
 func memoryTables(h *host) ([]*table, error)     { return nil, nil }
 func writeHead(w io.Writer, args []string) error { return nil }
