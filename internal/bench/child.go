@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// role, in the environment, makes the program one of its own servers.
-const role = "FAIRLEAD_BENCH_ROLE"
+// What the environment says to make the program one of its own servers.
+const (
+	role  = "FAIRLEAD_BENCH_ROLE"
+	ports = "FAIRLEAD_BENCH_PORTS" // how many it listens at
+)
 
 const (
 	httpRole = "http"
@@ -22,39 +27,58 @@ const (
 // becomeChild runs as what the environment says, if it says something. A server
 // ends when its input does, so that none outlives the bench.
 func becomeChild() bool {
-	var serve func() (addr string, err error)
-	switch os.Getenv(role) {
-	case httpRole:
-		serve = serveHTTP
-	case grpcRole:
-		serve = serveGRPC
-	default:
+	as := os.Getenv(role)
+	if as == "" {
 		return false
 	}
-	addr, err := serve()
+	addrs, err := serve(as, os.Getenv(ports))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(addr)
+	fmt.Println(strings.Join(addrs, " "))
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return true
+}
+
+// serve serves at so many ports, and returns their addresses.
+func serve(as, ports string) ([]string, error) {
+	n, err := strconv.Atoi(ports)
+	if err != nil {
+		return nil, err
+	}
+	var listeners []net.Listener
+	var addrs []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		listeners, addrs = append(listeners, l), append(addrs, l.Addr().String())
+	}
+	switch as {
+	case httpRole:
+		return addrs, serveHTTP(listeners)
+	case grpcRole:
+		return addrs, serveGRPC(listeners)
+	}
+	return nil, fmt.Errorf("no server is called %q", as)
 }
 
 // child is a server in a process of its own.
 type child struct {
 	process
-	addr string
+	addrs []string
 }
 
-// startChild starts a server and waits until it has said where it listens.
-func startChild(as string) (*child, error) {
+// startChild starts a server with n ports and waits until it has said which.
+func startChild(as string, n int) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), role+"="+as)
+	cmd.Env = append(os.Environ(), role+"="+as, ports+"="+strconv.Itoa(n))
 	if _, err := cmd.StdinPipe(); err != nil { // held open until it is to end
 		return nil, err
 	}
@@ -66,10 +90,12 @@ func startChild(as string) (*child, error) {
 	if err := c.begin(cmd); err != nil {
 		return nil, err
 	}
-	if c.addr, err = firstLine(out); err != nil {
+	line, err := firstLine(out)
+	if err != nil {
 		c.end()
 		return nil, fmt.Errorf("a %s server: %w", as, err)
 	}
+	c.addrs = strings.Fields(line)
 	return c, nil
 }
 
@@ -85,7 +111,7 @@ func firstLine(out io.Reader) (string, error) {
 		if line == "" {
 			return "", errors.New("it has ended")
 		}
-		return strings.TrimSpace(line), nil
+		return line, nil
 	case <-time.After(patience):
 		return "", fmt.Errorf("it says nothing for %v", patience)
 	}

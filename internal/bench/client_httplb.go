@@ -13,20 +13,20 @@ import (
 // keep as many connections as the others'; its own keep one per endpoint.
 var httplbClient = client{"httplb", func(s *site) (session, error) {
 	c := httplb.NewClient(
-		httplb.WithResolver(httplbAddrs(s.addrs)),
+		httplb.WithResolver(httplbResolver(func(string) []string { return s.addrs })),
 		httplb.WithTransport("http", httplbTransport{s}),
 	)
 	to := url(service)
 	return session{func() error { return s.get(c.Do, to) }, func() { _ = c.Close() }}, nil
 }}
 
-// httplbAddrs is a resolver that knows all it will ever know.
-type httplbAddrs []string
+// httplbResolver knows all it will ever know of a host.
+type httplbResolver func(hostPort string) []string
 
-func (a httplbAddrs) New(_ context.Context, _, _ string, receiver resolver.Receiver, _ <-chan struct{}) io.Closer {
-	addrs := make([]resolver.Address, len(a))
-	for i := range a {
-		addrs[i] = resolver.Address{HostPort: a[i]}
+func (r httplbResolver) New(_ context.Context, _, hostPort string, receiver resolver.Receiver, _ <-chan struct{}) io.Closer {
+	var addrs []resolver.Address
+	for _, addr := range r(hostPort) {
+		addrs = append(addrs, resolver.Address{HostPort: addr})
 	}
 	receiver.OnResolve(addrs)
 	return io.NopCloser(nil)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 )
 
 // report runs the sections, and writes what they found where all can read it.
@@ -30,9 +29,4 @@ func report(h *host, some []section, args []string, file string, out io.Writer) 
 	}
 	_, err := out.Write(text.Bytes())
 	return err
-}
-
-// command is how the report was made.
-func command(args []string) string {
-	return strings.Join(append([]string{"go run ."}, args...), " ")
 }

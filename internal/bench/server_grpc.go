@@ -9,21 +9,19 @@ import (
 	"google.golang.org/grpc/orca"
 )
 
-// serveGRPC serves until the process ends, and returns where. It reports the same
-// load for ever to who asks for reports.
-func serveGRPC() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
+// serveGRPC serves until the process ends. It reports the same load for ever to who
+// asks for reports.
+func serveGRPC(listeners []net.Listener) error {
 	server := grpc.NewServer()
 	healthpb.RegisterHealthServer(server, health.NewServer())
 	load := orca.NewServerMetricsRecorder()
 	load.SetQPS(1000)
 	load.SetApplicationUtilization(0.5)
 	if err := orca.Register(server, orca.ServiceOptions{ServerMetricsProvider: load}); err != nil {
-		return "", err
+		return err
 	}
-	go func() { _ = server.Serve(l) }()
-	return l.Addr().String(), nil
+	for _, l := range listeners {
+		go func() { _ = server.Serve(l) }()
+	}
+	return nil
 }

@@ -1,12 +1,12 @@
 package main
 
-// servers are endpoints in processes of their own.
+// servers are endpoints, each in a process of its own.
 type servers []*child
 
 func startServers(as string, n int) (servers, error) {
 	var s servers
 	for range n {
-		c, err := startChild(as)
+		c, err := startChild(as, 1)
 		if err != nil {
 			s.end()
 			return nil, err
@@ -19,7 +19,7 @@ func startServers(as string, n int) (servers, error) {
 func (s servers) addrs() []string {
 	var addrs []string
 	for _, c := range s {
-		addrs = append(addrs, c.addr)
+		addrs = append(addrs, c.addrs...)
 	}
 	return addrs
 }
