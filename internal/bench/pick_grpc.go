@@ -53,7 +53,7 @@ func grpcChooser(name string, policy grpcPolicy, warm func(*grpcHost) error) cho
 				return worker{}, err
 			}
 		}
-		return worker{work: host.picks, stop: host.close}, nil
+		return worker{work: host.picks, where: host.where, stop: host.close}, nil
 	}}
 }
 
@@ -63,11 +63,9 @@ func (h *grpcHost) picks(n int) error {
 }
 
 func (h *grpcHost) pickAnd(n int, done func(lb.SubConn) lb.DoneInfo) error {
-	p := h.current().Picker
-	const key = "203.0.113.9"
-	ctx := zrpc.SetHashKey(metadata.NewOutgoingContext(context.Background(), metadata.Pairs("user", key)), key)
+	p, info := h.current().Picker, pickInfo()
 	for range n {
-		result, err := p.Pick(lb.PickInfo{FullMethodName: "/users/Get", Ctx: ctx})
+		result, err := p.Pick(info)
 		if err != nil {
 			return err
 		}
@@ -76,6 +74,22 @@ func (h *grpcHost) pickAnd(n int, done func(lb.SubConn) lb.DoneInfo) error {
 		}
 	}
 	return nil
+}
+
+// pickInfo is a call with the key that hashing balancers want.
+func pickInfo() lb.PickInfo {
+	const key = "203.0.113.9"
+	ctx := metadata.NewOutgoingContext(context.Background(), metadata.Pairs("user", key))
+	return lb.PickInfo{FullMethodName: "/users/Get", Ctx: zrpc.SetHashKey(ctx, key)}
+}
+
+// where picks once, of a call that does not end.
+func (h *grpcHost) where() (string, error) {
+	result, err := h.current().Picker.Pick(pickInfo())
+	if err != nil {
+		return "", err
+	}
+	return result.SubConn.(*grpcSub).addr, nil
 }
 
 // reportLoad has each endpoint report what weighs it as ours are weighed, until the

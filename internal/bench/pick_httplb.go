@@ -30,19 +30,25 @@ type httplbConns []conn.Conn
 func (c httplbConns) Len() int            { return len(c) }
 func (c httplbConns) Get(i int) conn.Conn { return c[i] }
 
-func httplbFleet(n int) httplbConns {
-	conns := make(httplbConns, n)
-	for i := range conns {
-		conns[i] = &httplbConn{address: resolver.Address{HostPort: address(i)}}
+func httplbFleetOf(addrs []string) httplbConns {
+	conns := make(httplbConns, len(addrs))
+	for i, addr := range addrs {
+		conns[i] = &httplbConn{address: resolver.Address{HostPort: addr}}
 	}
 	return conns
 }
 
 func httplbChooser(name string, newPicker func(picker.Picker, conn.Conns) picker.Picker) chooser {
 	return chooser{name: "httplb " + name, start: func(n int) (worker, error) {
-		p := newPicker(nil, httplbFleet(n))
-		return worker{work: func(n int) error {
-			req := &http.Request{}
+		p, req := newPicker(nil, httplbFleetOf(addresses(n))), &http.Request{}
+		where := func() (string, error) {
+			c, _, err := p.Pick(req) // never done, so that it is counted
+			if err != nil {
+				return "", err
+			}
+			return c.Address().HostPort, nil
+		}
+		return worker{where: where, work: func(n int) error {
 			for range n {
 				_, done, err := p.Pick(req)
 				if err != nil {

@@ -154,7 +154,15 @@ func ours(name string, policy balancer.Policy, weight func(int) int) chooser {
 			}
 			return nil
 		}
-		return worker{work: work, stop: b.Close}, nil
+		where := func() (string, error) {
+			lease, err := b.Pick(&balancer.Info{Context: user})
+			if err != nil {
+				return "", err
+			}
+			defer lease.Release()
+			return lease.Node().Addr(), nil
+		}
+		return worker{work: work, where: where, stop: b.Close}, nil
 	}}
 }
 

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -10,15 +13,15 @@ import (
 )
 
 // copied is the least that an update can cost.
-var copied = updater{name: "a slice copied", start: func(from, _ []string) (func(bool) error, func(), error) {
+var copied = updater{name: "a slice copied", start: func(from, _ []string) (*turner, error) {
 	nodes := newSlots(len(from)).endpoints
 	var published atomic.Pointer[[]*counted]
-	return func(bool) error {
+	return &turner{turn: func(bool) error {
 		fresh := make([]*counted, len(nodes))
 		copy(fresh, nodes)
 		published.Store(&fresh)
 		return nil
-	}, nil, nil
+	}}, nil
 }}
 
 // named are our policies, with weights where they mean something.
@@ -51,7 +54,7 @@ func fleetOf(addrs []string, weight func(int) int) []discovery.Endpoint {
 func oursUpdated() []updater {
 	var all []updater
 	for _, p := range policies() {
-		all = append(all, updater{name: "fairlead " + p.name, start: func(from, to []string) (func(bool) error, func(), error) {
+		all = append(all, updater{name: "fairlead " + p.name, start: func(from, to []string) (*turner, error) {
 			b := balancer.New(balancer.Config{Policy: p.policy})
 			old, fresh := fleetOf(from, p.weight), fleetOf(to, p.weight)
 			turn := func(forth bool) error {
@@ -62,9 +65,9 @@ func oursUpdated() []updater {
 			}
 			if err := turn(false); err != nil {
 				b.Close()
-				return nil, nil, err
+				return nil, err
 			}
-			return turn, b.Close, nil
+			return &turner{turn, func() (string, error) { return picked(b) }, b.Close}, nil
 		}})
 	}
 	return all
@@ -75,13 +78,14 @@ func oursUpdated() []updater {
 func oursFlipped() []updater {
 	var all []updater
 	for _, p := range policies()[:4] {
-		all = append(all, updater{name: "fairlead " + p.name, start: func(from, _ []string) (func(bool) error, func(), error) {
+		all = append(all, updater{name: "fairlead " + p.name, start: func(from, _ []string) (*turner, error) {
 			g := newGated(p.policy)
 			if err := g.update(fleetOf(from, p.weight)); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			flipped := from[len(from)/2]
-			return func(forth bool) error { return g.flipAndWait(flipped, forth) }, g.Close, nil
+			turn := func(forth bool) error { return g.flipAndWait(flipped, forth) }
+			return &turner{turn, func() (string, error) { return picked(g.Balancer) }, g.Close}, nil
 		}})
 	}
 	return all
@@ -91,21 +95,46 @@ func oursFlipped() []updater {
 func pickersMade() []updater {
 	var all []updater
 	for _, p := range policies() {
-		all = append(all, updater{name: "fairlead " + p.name, start: func(from, _ []string) (func(bool) error, func(), error) {
+		all = append(all, updater{name: "fairlead " + p.name, start: func(from, _ []string) (*turner, error) {
 			g := newGated(p.policy)
 			if err := g.update(fleetOf(from, p.weight)); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			nodes, flipped := g.Nodes(), from[len(from)/2]
 			picker := p.policy.NewPicker(nodes, nil)
-			return func(forth bool) error {
+			turn := func(forth bool) error {
 				g.flip(flipped, forth)
 				picker = p.policy.NewPicker(nodes, picker)
 				return nil
-			}, g.Close, nil
+			}
+			where := func() (string, error) {
+				n := picker.Pick(callerInfo()).Node
+				if n == nil {
+					return "", balancer.ErrNoEndpoints
+				}
+				return n.Addr(), nil
+			}
+			return &turner{turn, where, g.Close}, nil
 		}})
 	}
 	return all
+}
+
+// callerInfo is a call of a user that no other call is of.
+func callerInfo() *balancer.Info {
+	key := strconv.FormatUint(rand.Uint64(), 16)
+	return &balancer.Info{Context: balancer.WithHashKey(context.Background(), key)}
+}
+
+// picked picks once, of a call that ends at once.
+func picked(b *balancer.Balancer) (string, error) {
+	lease, err := b.Pick(callerInfo())
+	if err != nil {
+		return "", err
+	}
+	lease.Report(balancer.Outcome{Verdict: balancer.Success})
+	lease.Release()
+	return lease.Node().Addr(), nil
 }
 
 // gated is a Balancer whose nodes have a gate each, and which says when it has built.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
+	"net/http"
+
 	"github.com/bufbuild/httplb/conn"
 	"github.com/bufbuild/httplb/picker"
-	"github.com/bufbuild/httplb/resolver"
 	"github.com/go-kratos/kratos/v2/registry"
 	"github.com/go-kratos/kratos/v2/selector"
 	"github.com/go-kratos/kratos/v2/selector/wrr"
@@ -12,37 +14,39 @@ import (
 
 // grpcUpdated is told of the endpoints by the resolver.
 func grpcUpdated(name string, policy grpcPolicy) updater {
-	return updater{name: name, most: policy.most, start: func(from, to []string) (func(bool) error, func(), error) {
+	return updater{name: name, most: policy.most, start: func(from, to []string) (*turner, error) {
 		h, err := newGRPCHost(policy, from)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		old, fresh := resolved(from), resolved(to)
-		return func(forth bool) error {
+		turn := func(forth bool) error {
 			if forth {
 				return h.update(fresh)
 			}
 			return h.update(old)
-		}, h.close, nil
+		}
+		return &turner{turn, h.where, h.close}, nil
 	}}
 }
 
 // grpcFlipped is told that a server fails, and that it is well.
 func grpcFlipped(name string, policy grpcPolicy) updater {
-	return updater{name: name, most: policy.most, start: func(from, _ []string) (func(bool) error, func(), error) {
+	return updater{name: name, most: policy.most, start: func(from, _ []string) (*turner, error) {
 		h, err := newGRPCHost(policy, from)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		flipped := h.at(from[len(from)/2])
-		return func(forth bool) error {
+		turn := func(forth bool) error {
 			if forth {
 				flipped.turn(connectivity.TransientFailure)
 			} else {
 				flipped.turn(connectivity.Ready)
 			}
 			return nil
-		}, h.close, nil
+		}
+		return &turner{turn, h.where, h.close}, nil
 	}}
 }
 
@@ -66,30 +70,30 @@ var (
 
 // httplbUpdater makes a new picker from the last.
 func httplbUpdater(fleets func(from, to []string) (old, fresh httplbConns)) updater {
-	return updater{name: "httplb round robin", start: func(from, to []string) (func(bool) error, func(), error) {
+	return updater{name: "httplb round robin", start: func(from, to []string) (*turner, error) {
 		old, fresh := fleets(from, to)
 		var last picker.Picker
-		return func(forth bool) error {
+		turn := func(forth bool) error {
 			var conns conn.Conns = old
 			if forth {
 				conns = fresh
 			}
 			last = picker.NewRoundRobin(last, conns)
 			return nil
-		}, nil, nil
+		}
+		where := func() (string, error) {
+			c, _, err := last.Pick(&http.Request{})
+			if err != nil {
+				return "", err
+			}
+			return c.Address().HostPort, nil
+		}
+		return &turner{turn: turn, where: where}, nil
 	}}
 }
 
-func httplbFleetOf(addrs []string) httplbConns {
-	conns := make(httplbConns, len(addrs))
-	for i, addr := range addrs {
-		conns[i] = &httplbConn{address: resolver.Address{HostPort: addr}}
-	}
-	return conns
-}
-
 // kratosUpdated makes nodes of the instances and applies them, as kratos' resolver does.
-var kratosUpdated = updater{name: "kratos wrr", start: func(from, to []string) (func(bool) error, func(), error) {
+var kratosUpdated = updater{name: "kratos wrr", start: func(from, to []string) (*turner, error) {
 	s := wrr.New()
 	nodes := func(addrs []string) []selector.Node {
 		nodes := make([]selector.Node, len(addrs))
@@ -98,12 +102,21 @@ var kratosUpdated = updater{name: "kratos wrr", start: func(from, to []string) (
 		}
 		return nodes
 	}
-	return func(forth bool) error {
+	turn := func(forth bool) error {
 		if forth {
 			s.Apply(nodes(to))
 		} else {
 			s.Apply(nodes(from))
 		}
 		return nil
-	}, nil, nil
+	}
+	where := func() (string, error) {
+		node, done, err := s.Select(context.Background())
+		if err != nil {
+			return "", err
+		}
+		done(context.Background(), selector.DoneInfo{})
+		return node.Address(), nil
+	}
+	return &turner{turn: turn, where: where}, nil
 }}

@@ -12,7 +12,14 @@ type updater struct {
 
 	// start returns what takes in the change, forth in every other call and back in
 	// the next, and what ends it.
-	start func(from, to []string) (turn func(forth bool) error, stop func(), err error)
+	start func(from, to []string) (*turner, error)
+}
+
+// turner is an updater at work.
+type turner struct {
+	turn  func(forth bool) error
+	where func() (addr string, err error) // picks once; nil where there is nothing to pick from
+	stop  func()
 }
 
 // change is what is the matter, and those who take it in.
@@ -94,15 +101,15 @@ func (c *change) contest(n int) *contest {
 
 func (u *updater) entry(from, to []string) entry {
 	return entry{u.name, func() (worker, error) {
-		turn, stop, err := u.start(from, to)
+		t, err := u.start(from, to)
 		if err != nil {
 			return worker{}, err
 		}
 		forth := false
-		return worker{stop: stop, work: func(n int) error {
+		return worker{stop: t.stop, work: func(n int) error {
 			for range n {
 				forth = !forth
-				if err := turn(forth); err != nil {
+				if err := t.turn(forth); err != nil {
 					return err
 				}
 			}

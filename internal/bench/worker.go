@@ -8,6 +8,9 @@ type worker struct {
 	// contest has callers.
 	work func(n int) error
 
+	// where does one piece and says at which endpoint; nil where none is asked for.
+	where func() (addr string, err error)
+
 	// stop ends what start began; nil means nothing to end.
 	stop func()
 
