@@ -35,12 +35,13 @@ type Breaker struct {
 	machine *gobreaker.TwoStepCircuitBreaker[struct{}]
 	window  *rolling.Window
 	state   atomic.Uint32
-	broken  atomic.Int32 // answers in a row that broke off after a good verdict
+	period  atomic.Pointer[period] // the closed period that runs; nil: none
+	streak  atomic.Int32           // failures in a row; raised under mu
+	broken  atomic.Int32           // answers in a row that broke off after a good verdict
 
 	mu       sync.Mutex
 	verdict  verdict     // what the machine is being told; guarded by mu
 	moved    move        // what the machine made of it; guarded by mu
-	streak   int         // failures in a row; guarded by mu
 	times    int         // doublings of the open period; guarded by mu
 	closedAt time.Time   // when it last closed; guarded by mu
 	timer    *time.Timer // nil unless an open period runs; guarded by mu
@@ -57,8 +58,13 @@ type Breaker struct {
 	index    int         // among the Group's members, or gone; guarded by Group.mu
 }
 
-// token is what Allow hands out.
+// token is what Allow hands out while the breaker is not closed.
 type token func(error)
+
+// period is a time for which a breaker is closed, and the token of all calls that are
+// admitted in it. The machine would only count these, and what they come to is counted
+// here: it is asked when one of them is no success, which alone can end the period.
+type period struct{ _ byte } // of some size, so that no two have the same address
 
 // change is a change of state that Changed is to be told.
 type change struct{ from, to State }
@@ -92,6 +98,7 @@ func New(config Config) (*Breaker, error) {
 
 func newBreaker(g *Group, hooks Hooks) *Breaker {
 	b := &Breaker{group: g, hooks: hooks, window: rolling.New(g.config.Window)}
+	b.period.Store(&period{})
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	// The open period is ours: gobreaker's is fixed, and ends only when somebody
 	// calls. All its callbacks run under its lock. Allow takes that lock without
@@ -128,6 +135,9 @@ func (b *Breaker) State() State { return State(b.state.Load()) }
 // Allow admits one call and returns the token to hand back to Done, or refuses
 // with [ErrOpen].
 func (b *Breaker) Allow() (any, error) {
+	if p := b.period.Load(); p != nil {
+		return p, nil
+	}
 	if b.State() == Open {
 		return nil, ErrOpen
 	}
@@ -152,8 +162,15 @@ func (b *Breaker) Allow() (any, error) {
 // keep its breaker half-open. What was admitted before the last change of state
 // tells nothing about the new one and is ignored, and so is a token that is none.
 func (b *Breaker) Done(t any, o balancer.Outcome) {
+	v := o.Verdict
+	if v > balancer.Suspect {
+		v = balancer.Neutral
+	}
 	var done token
 	switch t := t.(type) {
+	case *period:
+		b.doneClosed(t, v)
+		return
 	case token:
 		done = t
 	case *probe:
@@ -162,14 +179,30 @@ func (b *Breaker) Done(t any, o balancer.Outcome) {
 	if done == nil {
 		return
 	}
-	v := o.Verdict
-	if v > balancer.Suspect {
-		v = balancer.Neutral
-	}
 	b.mu.Lock()
 	moved := b.tellLocked(done, v)
 	b.mu.Unlock()
-	if moved != stays {
+	b.follow(moved)
+}
+
+// doneClosed is Done for a call that was admitted in a closed period.
+func (b *Breaker) doneClosed(p *period, v verdict) {
+	switch v {
+	case balancer.Success:
+		if b.period.Load() != p {
+			return
+		}
+		if b.streak.Load() != 0 {
+			b.streak.Store(0)
+		}
+		b.window.Add(b.group.now(), 1, 0)
+	case balancer.Failure, balancer.Suspect:
+		b.mu.Lock()
+		moved := stays
+		if b.period.Load() == p {
+			moved = b.tellMachineLocked(v)
+		}
+		b.mu.Unlock()
 		b.follow(moved)
 	}
 }
@@ -188,9 +221,7 @@ func (b *Breaker) Ended(v balancer.Verdict) {
 		b.mu.Lock()
 		moved := stays
 		if b.State() == Closed {
-			if done, err := b.machine.Allow(); err == nil {
-				moved = b.tellLocked(done, brokeOff)
-			}
+			moved = b.tellMachineLocked(brokeOff)
 		}
 		b.mu.Unlock()
 		b.follow(moved)

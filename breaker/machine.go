@@ -40,6 +40,16 @@ func (b *Breaker) tellLocked(done token, v verdict) move {
 	return b.moved
 }
 
+// tellMachineLocked has the machine, which is closed, admit a call that is over, and
+// hands it the verdict.
+func (b *Breaker) tellMachineLocked(v verdict) move {
+	done, err := b.machine.Allow()
+	if err != nil {
+		return stays
+	}
+	return b.tellLocked(done, v)
+}
+
 // follow does what a move asks for once b.mu is free.
 func (b *Breaker) follow(m move) {
 	if m == trips {
@@ -57,10 +67,10 @@ func (b *Breaker) excludedLocked() bool {
 	}
 	switch b.verdict {
 	case balancer.Success:
-		b.streak = 0
+		b.streak.Store(0)
 		b.window.Add(b.group.now(), 1, 0)
 	case balancer.Failure:
-		b.streak++
+		b.streak.Add(1)
 		b.window.Add(b.group.now(), 0, 1)
 	case brokeOff:
 		b.broken.Add(1)
@@ -85,7 +95,7 @@ func (b *Breaker) succeededLocked() bool {
 // tripLocked applies the two rules to what excludedLocked counted.
 func (b *Breaker) tripLocked() bool {
 	c := &b.group.config
-	failures := max(b.streak, int(b.broken.Load()))
+	failures := int(max(b.streak.Load(), b.broken.Load()))
 	if c.ConsecutiveFailures != off && failures >= c.ConsecutiveFailures && b.group.open(b, failures) {
 		return true
 	}
@@ -103,14 +113,20 @@ func (b *Breaker) tripLocked() bool {
 
 // beginLocked begins an open period.
 func (b *Breaker) beginLocked() {
-	b.streak = 0
+	b.streak.Store(0)
 	b.broken.Store(0)
 	b.window.Reset()
 	b.scheduleLocked(b.periodLocked())
 }
 
 func (b *Breaker) moveLocked(to State) {
+	if to != Closed {
+		b.period.Store(nil)
+	}
 	from := State(b.state.Swap(uint32(to)))
+	if to == Closed {
+		b.period.Store(&period{})
+	}
 	if b.hooks.Changed != nil {
 		b.news = append(b.news, change{from, to})
 	}
