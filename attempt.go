@@ -26,7 +26,7 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil unless the attempt can end before its call
 	timer  *time.Timer             // its time limit; nil without
-	span   tracing.Attempt
+	span   *tracing.Attempt // nil where nobody wants to hear of it
 
 	req    *http.Request // what is sent: the caller's, or a copy
 	header bool          // req has a Header of its own
@@ -48,7 +48,7 @@ type attempt struct {
 // start makes ready to send. stoppable says that the attempt is to have a cancel.
 func (a *attempt) start(stoppable bool) {
 	c := a.call
-	a.ctx, a.span = c.service.mesh.telemetry.StartAttempt(c.ctx, a.info())
+	a.trace()
 	limit := c.limit(&a.lease, c.service.balancer)
 	if limit == 0 && !stoppable {
 		return
@@ -59,6 +59,16 @@ func (a *attempt) start(stoppable bool) {
 			a.late.Store(true)
 			a.cancel(ErrAttemptTimeout)
 		})
+	}
+}
+
+// trace begins the attempt's span and counts it, if there is somebody to see that.
+func (a *attempt) trace() {
+	ctx, span := a.call.service.mesh.telemetry.StartAttempt(a.call.ctx, a.info())
+	a.ctx = ctx
+	if span.Observed() {
+		own := span
+		a.span = &own
 	}
 }
 
@@ -210,6 +220,10 @@ func (a *attempt) Read(p []byte) (int, error) {
 	n, err := a.body.Read(p)
 	if err == nil {
 		return n, nil
+	}
+	if err == io.EOF { //nolint:errorlint // nearly all bodies end so; the rest is looked at below
+		a.finish(nil)
+		return n, err
 	}
 	if !errors.Is(err, io.EOF) && a.call.service.mesh.closed.Load() {
 		err = ErrClosed

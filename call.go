@@ -10,7 +10,6 @@ import (
 
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/retry"
-	"github.com/fairlead-go/fairlead/tracing"
 )
 
 // call is what the user asked for: one request, one answer, one or more
@@ -23,12 +22,16 @@ type call struct {
 	outer   *call         // the call whose middleware sends this one; nil without
 
 	replay  *replay          // nil where the body can be had again, or there is none
-	last    *attempt         // nil before the first
-	outcome balancer.Outcome // its
-	lastErr error            // of the last attempt without a response
-	lastID  string           // its endpoint's
-	kept    *attempt         // has the last response, which is not handed out yet
+	last    *attempt    // nil before the first
+	refused *unanswered // the last attempt without a response; nil without
+	kept    *attempt    // has the last response, which is not handed out yet
 	first   attempt
+}
+
+// unanswered is an attempt that brought no response.
+type unanswered struct {
+	err      error
+	endpoint string
 }
 
 func newCall(s *service, req *http.Request) *call {
@@ -66,8 +69,8 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 			return resp, true, err
 		}
 	}
-	c.ctx, c.span = s.mesh.telemetry.StartCall(c.ctx, s.name, req.Method)
-	c.derived = c.cancel != nil || c.span.Enabled()
+	c.trace(req.Method)
+	c.derived = c.cancel != nil || c.span != nil
 	if err == nil {
 		err = s.await(c.ctx, cancelled(req))
 	}
@@ -248,7 +251,6 @@ func (c *call) judge(a *attempt) retry.Decision {
 
 // tell tells everybody what became of the attempt.
 func (c *call) tell(a *attempt) {
-	c.outcome = a.outcome
 	a.report()
 	if a.resp != nil {
 		c.service.answered(c.req)
@@ -307,7 +309,7 @@ func (c *call) keep(a *attempt) {
 		c.replay.cut()
 	}
 	if a.resp == nil {
-		c.lastErr, c.lastID = a.err, a.lease.Node().ID()
+		c.refused = &unanswered{a.err, a.lease.Node().ID()}
 		a.finish(nil)
 		return
 	}
@@ -382,10 +384,12 @@ func (c *call) end(status int, err error) {
 	if c.outer != nil {
 		c.outer.attempts.Add(c.attempts.Load())
 	}
-	if c.span.Enabled() {
-		c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: c.outcome})
+	var o balancer.Outcome
+	if c.last != nil {
+		o = c.last.outcome
 	}
-	c.observe(c.outcome)
+	c.endSpan(status, err, o)
+	c.observe(o)
 	c.leave()
 	c.service.release()
 	c.unuse()
@@ -418,12 +422,15 @@ func (c *call) explain(err error, a *attempt) error {
 	if c.timedOut() && !errors.Is(err, ErrTimeout) {
 		err = fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
-	e := &CallError{Service: c.service.name, Endpoint: c.lastID, Attempts: int(c.attempts.Load()), Err: err}
+	e := &CallError{Service: c.service.name, Attempts: int(c.attempts.Load()), Err: err}
+	if r := c.refused; r != nil {
+		e.Endpoint = r.endpoint
+	}
 	switch {
 	case a != nil:
 		e.Endpoint = a.lease.Node().ID()
-	case c.lastErr != nil:
-		e.Err = fmt.Errorf("%w (and then: %w)", c.lastErr, err)
+	case c.refused != nil:
+		e.Err = fmt.Errorf("%w (and then: %w)", c.refused.err, err)
 	}
 	return e
 }

@@ -18,7 +18,7 @@ type core struct {
 	ctx      context.Context    // the caller's, with our deadline and span
 	cancel   context.CancelFunc // nil without a deadline of ours
 	timeout  *timeoutError      // the cause of that deadline; nil without
-	span     tracing.Call
+	span     *tracing.Call      // nil without tracing
 	override *Override
 
 	info     balancer.Info
@@ -28,6 +28,22 @@ type core struct {
 	admitted bool         // it has a place of the service's limit
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
 	found    func()       // gives up the place in the queue for room; nil without
+}
+
+// trace begins the call's span, if there is somebody to see it.
+func (c *core) trace(method string) {
+	ctx, span := c.service.mesh.telemetry.StartCall(c.ctx, c.service.name, method)
+	if span.Enabled() {
+		own := span
+		c.ctx, c.span = ctx, &own
+	}
+}
+
+// endSpan ends it.
+func (c *core) endSpan(status int, err error, o balancer.Outcome) {
+	if c.span != nil {
+		c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: o})
+	}
 }
 
 // others is whose nodes a call is picked among.

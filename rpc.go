@@ -74,7 +74,7 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 	if !info.Stream {
 		c.core.bound()
 	}
-	c.core.ctx, c.core.span = m.telemetry.StartCall(c.core.ctx, s.name, info.Method)
+	c.core.trace(info.Method)
 	c.core.override = overrideFrom(ctx)
 	c.core.info.Endpoint, c.core.info.Stream = c.core.override.Endpoint, info.Stream
 	c.core.retry = s.retry.Prepare(s.safeToCall(ctx, info, c.core.override))
@@ -134,7 +134,7 @@ func (s *service) safeToCall(ctx context.Context, info CallInfo, o *Override) bo
 func (c *Call) Context() context.Context { return c.core.ctx }
 
 // Traced reports whether the call has a span.
-func (c *Call) Traced() bool { return c.core.span.Enabled() }
+func (c *Call) Traced() bool { return c.core.span != nil }
 
 // Balancer returns the balancer of the call's service.
 func (c *Call) Balancer() *balancer.Balancer { return c.core.service.balancer }
@@ -285,9 +285,7 @@ func (c *Call) Error(endpoint string, err error) *CallError {
 // End ends the call. code is its status code, and err what the caller was told.
 func (c *Call) End(code int, err error, o balancer.Outcome) {
 	k := &c.core
-	if k.span.Enabled() {
-		k.span.End(tracing.CallResult{Attempts: int(k.attempts.Load()), StatusCode: code, Err: err, Outcome: o})
-	}
+	k.endSpan(code, err, o)
 	if !k.hedge {
 		k.observe(o)
 	}

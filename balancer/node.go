@@ -217,7 +217,7 @@ const (
 // nodeSet is a small set of nodes in the order in which they were added.
 type nodeSet struct {
 	n     int
-	first [6]*Node
+	first [3]*Node
 	more  *[]*Node // what does not fit into first; nil in all but the rarest of calls
 }
 

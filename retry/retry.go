@@ -72,7 +72,7 @@ func (p *Policy) Prepare(safe bool) Call { return Call{policy: p, safe: safe} }
 type Call struct {
 	policy  *Policy
 	backoff *backoff.ExponentialBackOff // made at the first retry
-	failed  int                         // attempts that Next was asked about
+	failed  int32                       // attempts that Next was asked about
 	safe    bool
 	counted bool
 }
@@ -121,7 +121,7 @@ const (
 // fail in a way that allows it: there is one left, the call is safe to repeat,
 // and the budget could pay.
 func (c *Call) Retryable() bool {
-	return c.safe && c.failed+1 < c.policy.config.Attempts && !c.policy.budget.low.Load()
+	return c.safe && int(c.failed)+1 < c.policy.config.Attempts && !c.policy.budget.low.Load()
 }
 
 // Count counts a call that was prepared, once.
@@ -138,7 +138,7 @@ func (c *Call) Safe() bool { return c.safe }
 
 // Attempts returns how many attempts the call may still have, the one under way
 // included: Config.Attempts before Next was first asked.
-func (c *Call) Attempts() int { return c.policy.config.Attempts - c.failed }
+func (c *Call) Attempts() int { return c.policy.config.Attempts - int(c.failed) }
 
 // Next decides what follows an attempt. When it says Again, the budget has paid.
 // It does not block: to wait is up to the caller.
@@ -147,7 +147,7 @@ func (c *Call) Next(o balancer.Outcome, s Situation) Decision {
 	switch {
 	case o.Resend != balancer.ResendIfSafe && o.Resend != balancer.ResendAlways:
 		return Decision{Reason: ReasonFinal}
-	case c.failed >= c.policy.config.Attempts:
+	case int(c.failed) >= c.policy.config.Attempts:
 		return Decision{Reason: ReasonAttempts}
 	case o.Resend == balancer.ResendIfSafe && !c.safe:
 		return Decision{Reason: ReasonUnsafe}

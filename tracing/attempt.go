@@ -99,9 +99,11 @@ func (t *Telemetry) StartAttempt(ctx context.Context, info *AttemptInfo) (contex
 }
 
 // Enabled reports whether the attempt has a span.
-func (a *Attempt) Enabled() bool {
-	return a.span != nil
-}
+func (a *Attempt) Enabled() bool { return a != nil && a.span != nil }
+
+// Observed reports whether anybody wants to hear of the attempt: by its span or by
+// metrics. The other methods do nothing where nobody does, be it that a is nil.
+func (a *Attempt) Observed() bool { return a != nil && a.ctx != nil }
 
 // identify finds the method and the server that the caller named.
 func (a *Attempt) identify(t *Telemetry, info *AttemptInfo) {
@@ -122,7 +124,7 @@ func (a *Attempt) identify(t *Telemetry, info *AttemptInfo) {
 // judged at its status, which is a stream's end: the conventions want the
 // duration of the whole stream, as its span has it.
 func (a *Attempt) Verdict(v Verdict) {
-	if a.ctx == nil || a.told {
+	if !a.Observed() || a.told {
 		return
 	}
 	a.told = true
@@ -184,7 +186,7 @@ func (a *Attempt) describe(v Verdict, kind string) {
 // attempt an error, whatever its headers said. Nil means a good end, or one
 // that [Attempt.Verdict] was told already. A second call does nothing.
 func (a *Attempt) End(err error) {
-	if a.ctx == nil {
+	if !a.Observed() {
 		return
 	}
 	if err != nil {
