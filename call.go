@@ -192,10 +192,7 @@ func (c *call) begin() {
 // pick chooses the endpoint of the next attempt.
 func (c *call) pick() (*attempt, error) {
 	c.info.Retryable = c.info.Endpoint == "" && c.replayable() && c.retry.Retryable()
-	lease, err := c.service.balancer.Pick(&c.info)
-	if err != nil && c.info.Full() && c.attempts.Load() == 0 {
-		lease, err = c.awaitRoom()
-	}
+	lease, err := c.lease()
 	if err != nil {
 		return nil, err
 	}
@@ -210,11 +207,23 @@ func (c *call) pick() (*attempt, error) {
 	return a, nil
 }
 
+// lease picks, for the first attempt as soon as there is room.
+func (c *call) lease() (balancer.Lease, error) {
+	if c.queues() {
+		return c.awaitRoom()
+	}
+	lease, err := c.service.balancer.Pick(&c.info)
+	if err != nil && c.info.Full() && c.attempts.Load() == 0 {
+		return c.awaitRoom()
+	}
+	return lease, err
+}
+
 // awaitRoom picks as soon as not all endpoints are full.
 func (c *call) awaitRoom() (lease balancer.Lease, err error) {
 	stop, whole := c.stopped()
 	defer whole()
-	full := c.service.limiter.AwaitRoom(c.ctx, stop, func() bool {
+	full := c.service.limiter.AwaitRoom(c.ctx, stop, c.info.Endpoint, func(func()) bool {
 		lease, err = c.service.balancer.Pick(&c.info)
 		return err != nil && c.info.Full()
 	})
@@ -251,7 +260,7 @@ func (c *call) tell(a *attempt) {
 // request is at fault, it is nobody's failure.
 func (c *call) classify(a *attempt) balancer.Outcome {
 	if a.err != nil && c.hurried && c.timedOut() {
-		return balancer.Outcome{} // the queue took its time
+		return c.queueTook()
 	}
 	if a.err != nil && (a.overtaken() || c.gone(a.err) || c.ownFault(a.err)) {
 		return balancer.Outcome{}

@@ -61,11 +61,13 @@ type hedge struct {
 	wait  time.Duration // until the second; 0: there will be none
 	done  chan struct{} // closed when the second, if it was sent, has come to something
 
-	mu       sync.Mutex // of this call alone: user's code may run under it
-	over     bool       // nobody wants a second, or its answer; guarded by mu
-	second   *attempt   // nil until sent; guarded by mu
-	finished bool       // it has come to something; guarded by mu
-	won      bool       // with it; guarded by mu
+	mu       sync.Mutex     // of this call alone: user's code may run under it
+	over     bool           // nobody wants a second, or its answer; guarded by mu
+	waiting  bool           // the first has failed, and its second is to answer; guarded by mu
+	second   *attempt       // nil until sent; guarded by mu
+	finished bool           // it has come to something; guarded by mu
+	won      bool           // with it; guarded by mu
+	spent    *balancer.Node // where it failed while the first was under way; guarded by mu
 }
 
 // hedged returns the hedge of an attempt, nil where it is not to have one.
@@ -113,26 +115,38 @@ func (h *hedge) observe(took time.Duration) {
 	}
 }
 
-// choose is called when the first attempt has come to something.
+// choose is called when the first attempt has come to something. One that failed is
+// told of before its second is waited for. A second that failed before it is over and
+// done with, and the first is what the call is judged by.
 func (h *hedge) choose() *attempt {
 	a, c := h.first, h.call
-	h.mu.Lock()
-	second, won := h.second, h.won
-	h.mu.Unlock()
-	if second == nil || a.answered() && !won {
-		if h.cancel() {
-			return a
+	if h.awaits() {
+		c.tell(a)
+		c.keep(a)
+		<-h.done
+		if h.won && c.kept == a {
+			c.kept = nil
+			a.lose()
 		}
-		second = h.second // it was faster by a moment
+		return h.second
+	}
+	if h.cancel() {
+		if h.spent != nil {
+			c.info.Avoid(h.spent)
+		}
+		return a
 	}
 	<-h.done
-	if h.won {
-		a.drop()
-		return second
-	}
-	c.tell(a)
-	c.keep(a)
-	return second
+	a.drop() // the other was faster, be it by a moment
+	return h.second
+}
+
+// awaits reports whether the first attempt failed while its second is under way.
+func (h *hedge) awaits() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting = h.second != nil && !h.finished && !h.first.answered()
+	return h.waiting
 }
 
 // cancel ends the second attempt, or sees to it that there will be none. It
@@ -144,11 +158,7 @@ func (h *hedge) cancel() bool {
 		return false
 	}
 	h.over = true
-	switch a := h.second; {
-	case a == nil:
-	case h.finished:
-		a.drop()
-	case a.cancel != nil:
+	if a := h.second; a != nil && !h.finished {
 		a.cancel(errOvertaken)
 	}
 	return true
@@ -157,9 +167,10 @@ func (h *hedge) cancel() bool {
 // send sends the second attempt, on a goroutine of its own.
 func (h *hedge) send() {
 	defer close(h.done)
+	whole := false
 	defer func() {
-		if v := recover(); v != nil {
-			h.panicked(v)
+		if !whole {
+			h.panicked(recover())
 		}
 	}()
 	if a := h.begin(); a != nil {
@@ -168,6 +179,7 @@ func (h *hedge) send() {
 		a.do()
 		h.end()
 	}
+	whole = true
 }
 
 // begin returns the second attempt, nil where there is to be none.
@@ -191,8 +203,8 @@ func (h *hedge) begin() *attempt {
 		return nil
 	}
 	c.info.Hedge = true
+	defer func() { c.info.Hedge = false }() // code of the user's may panic
 	lease, err := s.balancer.Pick(&c.info)
-	c.info.Hedge = false
 	if err != nil {
 		return nil
 	}
@@ -204,35 +216,56 @@ func (h *hedge) begin() *attempt {
 	return a
 }
 
-// end is called when the second attempt has come to something.
+// end is called when the second attempt has come to something. One that nobody is to
+// judge by is let go of at once, with its place at its endpoint.
 func (h *hedge) end() {
+	result, dropped := h.conclude()
+	h.tell(result)
+	if dropped {
+		h.second.drop()
+	}
+	if result == hedgeWon {
+		h.first.cancel(errOvertaken)
+	}
+}
+
+// What a second attempt can come to.
+const (
+	hedgeWon    = "won"    // the call is answered by it
+	hedgeLost   = "lost"   // the first was faster
+	hedgeFailed = "failed" // while the call had no answer
+)
+
+// conclude finds out what the second attempt came to. The call cannot end meanwhile:
+// its request is not yet the caller's again.
+func (h *hedge) conclude() (result string, dropped bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	a := h.second
-	if !a.classified {
+	if !a.classified && (!h.over || a.err == nil) {
 		a.outcome, a.classified = h.call.classify(a), true
 	}
-	h.mu.Lock()
 	h.finished = true
-	over := h.over
-	h.won = !over && a.answered()
-	h.mu.Unlock()
 	switch {
-	case over:
-		h.tell("lost")
-		a.drop()
-	case h.won:
-		h.tell("won")
-		h.first.cancel(errOvertaken)
-	default:
-		h.tell("failed")
+	case h.over:
+		return hedgeLost, true
+	case a.answered():
+		h.won = true
+		return hedgeWon, false
+	case !h.waiting:
+		h.spent = a.lease.Node()
+		return hedgeFailed, true
 	}
+	return hedgeFailed, false
 }
 
 func (h *hedge) tell(result string) {
 	h.call.service.mesh.telemetry.Hedge(h.call.ctx, h.call.service.name, result)
 }
 
-// panicked takes in that code of the user's panicked on the goroutine of the
-// second attempt, where nobody of theirs could recover: that attempt failed.
+// panicked takes in that code of the user's panicked on the goroutine of the second
+// attempt, or ended it (v is nil then), where nobody of theirs could recover: that
+// attempt failed.
 func (h *hedge) panicked(v any) {
 	h.call.service.mesh.logger.Error("fairlead: panic in a hedge", "service", h.call.service.name, "panic", v, "stack", string(debug.Stack()))
 	h.mu.Lock()

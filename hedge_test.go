@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -483,6 +486,144 @@ func TestCloseDoesNotWaitForAHedge(t *testing.T) {
 		mesh.Close()
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+// A second attempt that failed lets its endpoint go, however long the first takes.
+func TestFailedSecondIsLetGo(t *testing.T) {
+	for name, fails := range map[string]func(*http.Request) (*http.Response, error){"503": after(0, 503), "error": dead} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(2)
+				mesh := f.mesh(t, after20, fairlead.WithLimit(breaker.Limit{Endpoint: 1, Queue: -1}))
+				f.slowFirst(after(time.Hour, 200), fails)
+				answered := make(chan bool, 1)
+				go func() { answered <- succeeds(mesh) }()
+				time.Sleep(time.Minute)
+				inFlight := 0
+				for _, e := range mesh.Status().Services[0].Endpoints {
+					inFlight += e.InFlight
+				}
+				if inFlight != 1 {
+					t.Errorf("%d attempts are in flight, want the first alone", inFlight)
+				}
+				if !<-answered {
+					t.Error("the first attempt's answer is not the call's")
+				}
+				atRest(t, mesh)
+			})
+		})
+	}
+}
+
+// Where the first attempt fails too, after the second did, the call goes on from
+// there, and not to the second's endpoint.
+func TestBothAttemptsFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(3)
+		mesh := f.mesh(t, after20, fairlead.WithRetry(retry.Config{Attempts: 2}))
+		var calls atomic.Int32
+		for _, e := range f.endpoints {
+			e.does(func(req *http.Request) (*http.Response, error) {
+				switch calls.Add(1) {
+				case 1:
+					return after(time.Second, 503)(req)
+				case 2:
+					return dead(req)
+				}
+				return ok(req)
+			})
+		}
+		if !succeeds(mesh) {
+			t.Error("the third endpoint would have answered")
+		}
+		for _, e := range f.endpoints {
+			if n := e.served.Load(); n != 1 {
+				t.Errorf("endpoint %s was tried %d times, want once", e.addr, n)
+			}
+		}
+		atRest(t, mesh)
+	})
+}
+
+// Code of the user's that ends the goroutine of a second attempt leaves nothing behind.
+func TestHedgeThatGoesAway(t *testing.T) {
+	for name, first := range map[string]func(*http.Request) (*http.Response, error){"answered": after(50*ms, 200), "failed": after(50*ms, 503)} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(2)
+				mesh := f.mesh(t, after20, fairlead.WithRetry(retry.Config{Attempts: 1}))
+				f.slowFirst(first, func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil })
+				if got := succeeds(mesh); got != (name == "answered") {
+					t.Errorf("the call succeeds: %v, with a first attempt that %s", got, name)
+				}
+				atRest(t, mesh)
+			})
+		})
+	}
+}
+
+// When a call is over its request is its caller's again, though the second attempt
+// fails at the very moment.
+func TestHedgeLeavesTheRequestAlone(t *testing.T) {
+	var calls atomic.Int32
+	f := newFleet(2)
+	for _, e := range f.endpoints {
+		e.does(func(req *http.Request) (*http.Response, error) {
+			if calls.Add(1)%2 == 1 {
+				time.Sleep(2 * ms)
+				return respond(req, 200), nil
+			}
+			time.Sleep(ms)
+			return nil, errDead
+		})
+	}
+	mesh := f.mesh(t, fairlead.WithHedge(retry.Hedge{After: ms}), fairlead.WithRetry(retry.Config{Attempts: 1}), fairlead.WithoutBreaker())
+	for range 300 {
+		calls.Store(0)
+		req := request(t, http.MethodGet, "http://users/", nil)
+		for i := range 50 {
+			req.Header.Set(fmt.Sprint("X-", i), "value")
+		}
+		resp, err := mesh.RoundTrip(req)
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		for i := range 50 {
+			req.Header.Set(fmt.Sprint("X-", i), "the caller's")
+		}
+	}
+}
+
+// A node that made the calls of one moment wait, which were all hedged, is not exiled.
+func TestHiccupIsForgiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20, fairlead.WithBalancer(balancer.PeakEWMA()))
+		load := func(d time.Duration) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			f.load(ctx, mesh, 8)
+		}
+		load(20 * time.Second)
+		a := f.endpoints[0]
+		a.does(after(100*ms, 200))
+		var moment sync.WaitGroup
+		for range 20 {
+			moment.Go(func() { succeeds(mesh) })
+		}
+		time.Sleep(ms)
+		a.does(ok)
+		moment.Wait()
+		load(10 * time.Second)
+		before, all := a.served.Load(), f.attempts()
+		load(10 * time.Second)
+		share := float64(a.served.Load()-before) / float64(f.attempts()-all)
+		t.Logf("%.1f %% from 10 s on", share*100)
+		if share < 0.3 {
+			t.Errorf("it gets %.1f %% of the calls from 10 s on, want about half", share*100)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func (s *service) endpointLimit() func(*balancer.Node) balancer.Limit {
 	if s.settings.limit == nil || s.settings.limit.Endpoint == 0 {
 		return nil
 	}
-	return func(*balancer.Node) balancer.Limit { return s.limiter.Endpoint() }
+	return func(n *balancer.Node) balancer.Limit { return s.limiter.Endpoint(n.ID()) }
 }
 
 // admit waits for the call's place among those in flight. stop is another way than
@@ -62,10 +62,21 @@ func (c *core) admit(stop <-chan struct{}) error {
 	return err
 }
 
+// queues reports whether the call is not to look for an endpoint with room before
+// those that wait for one.
+func (c *core) queues() bool {
+	l := c.service.limiter
+	return l != nil && l.Queued() && c.info.Endpoint == "" && !c.info.Stream && c.attempts.Load() == 0
+}
+
 // hurry is called when the call may have waited for room.
 func (c *core) hurry() {
 	c.hurried = c.timeout != nil && c.remaining() < c.service.settings.timeout/2
 }
+
+// queueTook is what an attempt tells for which the queue had left too little time:
+// nothing, unless its endpoint's peers do better.
+func (c *core) queueTook() balancer.Outcome { return balancer.Outcome{Verdict: balancer.Suspect} }
 
 // unlessClosed is err, or ErrClosed where the Mesh's end was the reason.
 func (c *core) unlessClosed(err error) error {

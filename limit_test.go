@@ -246,10 +246,19 @@ func TestRoomByAnotherEndpoint(t *testing.T) {
 
 // Upgraded connections give their place back.
 func TestUpgradesDoNotCount(t *testing.T) {
+	for name, opts := range map[string][]fairlead.Option{"bare": nil, "behind middleware": {plainMiddleware}} {
+		t.Run(name, func(t *testing.T) { testUpgrades(t, opts) })
+	}
+}
+
+// plainMiddleware does nothing.
+var plainMiddleware = fairlead.WithMiddleware(func(rt http.RoundTripper) http.RoundTripper { return rt })
+
+func testUpgrades(t *testing.T, opts []fairlead.Option) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(1)
 		f.endpoints[0].does(func(req *http.Request) (*http.Response, error) { return respond(req, 101), nil })
-		mesh := f.mesh(t, fairlead.WithLimit(breaker.Limit{Endpoint: 1, Service: 1, Queue: -1}))
+		mesh := f.mesh(t, append(opts, fairlead.WithLimit(breaker.Limit{Endpoint: 1, Service: 1, Queue: -1}))...)
 		release := f.held(t, mesh, 5)
 		release()
 		f.endpoints[0].does(ok)
@@ -375,4 +384,136 @@ func TestPinnedWaiterStarvesNobody(t *testing.T) {
 		a.Body.Close()
 		time.Sleep(time.Minute)
 	})
+}
+
+// verdicts is a policy that counts what its picker is told.
+type verdicts struct {
+	balancer.Policy
+	of *[5]atomic.Int64
+}
+
+func (v verdicts) NewPicker(nodes []*balancer.Node, _ balancer.Picker) balancer.Picker {
+	return verdictPicker{v.Policy.NewPicker(nodes, nil), v.of}
+}
+
+type verdictPicker struct {
+	balancer.Picker
+	of *[5]atomic.Int64
+}
+
+func (v verdictPicker) Observe(_ *balancer.Node, o balancer.Outcome, _ time.Duration) {
+	v.of[o.Verdict].Add(1)
+}
+
+// For what the queue took no endpoint is blamed, be there middleware or not.
+func TestQueuedCallsAreNoFailures(t *testing.T) {
+	for name, opts := range map[string][]fairlead.Option{"bare": nil, "behind middleware": {plainMiddleware}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(2)
+				for _, e := range f.endpoints {
+					e.does(after(100*ms, 200))
+				}
+				var of [5]atomic.Int64
+				mesh := f.mesh(t, append(opts, fairlead.WithBalancer(verdicts{balancer.RoundRobin(), &of}),
+					fairlead.WithLimit(breaker.Limit{Service: 4}), fairlead.WithTimeout(250*ms))...)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				f.load(ctx, mesh, 16)
+				if n := of[balancer.Failure].Load(); n > 0 || of[balancer.Suspect].Load() == 0 {
+					t.Errorf("%d failures and %d suspicions, want no failure and some of the others", n, of[balancer.Suspect].Load())
+				}
+			})
+		})
+	}
+}
+
+// An endpoint that hangs makes the queue long, and is found all the same: its peers do
+// better.
+func TestQueueHidesNoEndpointThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond = 200
+		f := newFleet(3)
+		f.endpoints[0].does(after(time.Hour, 200))
+		mesh := f.mesh(t, fairlead.WithBalancer(balancer.RoundRobin()), fairlead.WithLimit(breaker.Limit{Service: 4}), fairlead.WithTimeout(500*ms))
+		var good atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 30 * perSecond {
+			time.Sleep(time.Second / perSecond)
+			wg.Go(func() {
+				if succeeds(mesh) && i >= 20*perSecond {
+					good.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("%d of %d calls are good in the last 10 s", good.Load(), 10*perSecond)
+		if good.Load() < 10*perSecond*95/100 {
+			t.Errorf("%d of %d calls are good in the last 10 s, want 95 %%", good.Load(), 10*perSecond)
+		}
+	})
+}
+
+// A call that waits for room does not try a half-open endpoint over and over whose
+// probe is under way.
+func TestWaitingCallDoesNotSpin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		a, b := f.endpoints[0], f.endpoints[1]
+		var looks atomic.Int64
+		mesh := f.mesh(t, fairlead.WithBalancer(looked{balancer.RoundRobin(), &looks}), fairlead.WithLimit(breaker.Limit{Endpoint: 2}),
+			fairlead.WithBreaker(breaker.Config{ConsecutiveFailures: 1}))
+		succeeds(mesh)
+		b.does(dead)
+		for stateOf(mesh, b.addr) == balancer.Ready {
+			succeeds(mesh)
+		}
+		b.does(after(10*time.Minute, 200))
+		a.does(after(time.Minute, 200))
+		for range 2 {
+			go succeeds(mesh)
+			synctest.Wait() // a is full
+		}
+		time.Sleep(2 * time.Second)
+		if s := stateOf(mesh, b.addr); s != balancer.HalfOpen {
+			t.Fatalf("endpoint b is %s, want half-open", s)
+		}
+		served := b.served.Load()
+		go succeeds(mesh)
+		synctest.Wait()
+		if b.served.Load() == served {
+			t.Fatal("endpoint b has no probe")
+		}
+		before := looks.Load()
+		ctx, cancel := context.WithTimeout(t.Context(), 500*ms)
+		defer cancel()
+		_, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil).WithContext(ctx))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("error %v, want the deadline", err)
+		}
+		if n := looks.Load() - before; n > 20 {
+			t.Errorf("%d picks by one call that waits, want a few", n)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// looked is a policy that counts picks.
+type looked struct {
+	balancer.Policy
+	n *atomic.Int64
+}
+
+func (l looked) NewPicker(nodes []*balancer.Node, _ balancer.Picker) balancer.Picker {
+	return lookedPicker{l.Policy.NewPicker(nodes, nil), l.n}
+}
+
+type lookedPicker struct {
+	balancer.Picker
+	n *atomic.Int64
+}
+
+func (l lookedPicker) Pick(i *balancer.Info) balancer.Choice {
+	l.n.Add(1)
+	return l.Picker.Pick(i)
 }

@@ -44,6 +44,9 @@ func (c *call) throughChain() (*http.Response, error) {
 		return nil, err
 	}
 	resp.Request = c.req
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		c.leave()
+	}
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
 		c.end(resp.StatusCode, nil)
@@ -72,7 +75,7 @@ func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	c := newCall(s, req)
 	if c.outer, _ = c.ctx.Value(outerKey{}).(*call); c.outer != nil {
-		c.timeout = c.outer.timeout
+		c.timeout, c.hurried = c.outer.timeout, c.outer.hurried
 	}
 	if err := s.await(c.ctx, cancelled(req)); err != nil {
 		closeBody(req)

@@ -92,14 +92,22 @@ func (c *Call) Admit() error {
 
 // AwaitRoom calls try until it says that not all endpoints were full, as
 // breaker.Limiter's AwaitRoom does. It blocks, and is for a call whose pick found them
-// so, as its Info's Full says: it panics where nothing is limited.
+// so, as its Info's Full says, or which Queues: it panics where nothing is limited. Attempt
+// gives the place in the queue up.
 func (c *Call) AwaitRoom(try func() (full bool)) error {
-	defer c.core.hurry()
-	return c.core.unlessClosed(c.core.service.limiter.AwaitRoom(c.core.ctx, c.core.service.mesh.ended, func() bool {
-		c.core.hurry()
+	k := &c.core
+	defer k.hurry()
+	return k.unlessClosed(k.service.limiter.AwaitRoom(k.ctx, k.service.mesh.ended, k.info.Endpoint, func(found func()) bool {
+		k.hurry()
+		k.found = found
+		defer func() { k.found = nil }()
 		return try()
 	}))
 }
+
+// Queues reports whether other calls wait for room at an endpoint, so that this one is
+// not to pick before it has waited too.
+func (c *Call) Queues() bool { return c.core.queues() }
 
 // enter is acquire with the errors of the exported functions.
 func (m *Mesh) enter(name string) (*service, error) {
@@ -152,6 +160,9 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	resend := int(k.attempts.Add(1)) - 1
 	if !k.hedge {
 		k.retry.Count()
+	}
+	if k.found != nil {
+		k.found()
 	}
 	reason := l.Reason()
 	if k.hedge {
@@ -253,13 +264,13 @@ func (c *Call) Hedge(second *Call, tried *balancer.Node, view *balancer.View) bo
 		return false
 	}
 	h.service, h.ctx, h.override, h.hedge = k.service, k.ctx, k.override, true
-	h.timeout = k.timeout
+	h.timeout, h.hurried = k.timeout, k.hurried
 	h.attempts.Store(k.attempts.Add(1) - 1)
 	return true
 }
 
 // Hurried reports whether the call had waited for room for so long that less than
-// half of WithTimeout was left: should that run out, it is not its endpoint's fault.
+// half of WithTimeout was left: should that run out, its endpoint is a suspect only.
 func (c *Call) Hurried() bool { return c.core.hurried }
 
 // Logger returns the Mesh's.

@@ -28,9 +28,11 @@ func (s *service) newThrottle() (err error) {
 	return err
 }
 
-// observe tells the throttle what became of the call.
+// observe tells the throttle what became of the call, unless our own queue did that.
 func (c *core) observe(o balancer.Outcome) {
-	if t := c.service.throttle; t != nil && c.attempts.Load() > 0 {
-		t.Observe(o)
+	t := c.service.throttle
+	if t == nil || c.attempts.Load() == 0 || c.hurried && c.timedOut() {
+		return
 	}
+	t.Observe(o)
 }

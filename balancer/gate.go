@@ -67,4 +67,8 @@ type Limit interface {
 
 	// Leave gives a place back, when the work of an attempt is over.
 	Leave()
+
+	// Undo gives a place back that was of no use, because one of the node's gates
+	// refused: to whoever waits for a place nothing has changed.
+	Undo()
 }

@@ -124,10 +124,10 @@ func (l *latency) learn(o Outcome, now, took time.Duration) {
 	switch o.Verdict {
 	case Neutral:
 		if o.Overtaken {
-			// Else the node would look no slower than what hedges wait for.
-			took = min(2*max(took, time.Duration(l.value(now))), ewmaPenalty)
+			l.overtaken(now, took)
+		} else {
+			l.follow(now, float64(took), true)
 		}
-		l.follow(now, float64(took), !o.Overtaken || l.average.Load() != 0)
 		return
 	case Overload:
 		l.follow(now, float64(took), true) // that it was fast is no praise; the rest is up to cooling
@@ -142,6 +142,20 @@ func (l *latency) learn(o Outcome, now, took time.Duration) {
 			l.follow(now, float64(took), false)
 		}
 	}
+}
+
+// overtaken takes in an attempt that a hedge overtook: it would have taken longer, who
+// knows how much. Else the node would look no slower than what hedges wait for, so each
+// doubles the average; but not those that waited beside one another, which tell of one
+// moment only. A node that was found so slow is owed a call, as one that failed is.
+func (l *latency) overtaken(now, took time.Duration) {
+	average, age := unpacked(l.average.Load(), now)
+	if average == 0 || took >= age {
+		l.follow(now, float64(min(2*took, ewmaPenalty)), average != 0)
+		return
+	}
+	l.penalize(now)
+	l.follow(now, min(2*max(float64(took), l.value(now)), float64(ewmaPenalty)), true)
 }
 
 // follow moves the average towards a latency: at once if that is higher.

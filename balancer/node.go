@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -217,7 +218,7 @@ const (
 type nodeSet struct {
 	n     int
 	first [6]*Node
-	more  []*Node
+	more  *[]*Node // what does not fit into first; nil in all but the rarest of calls
 }
 
 func (s *nodeSet) add(n *Node) {
@@ -227,7 +228,12 @@ func (s *nodeSet) add(n *Node) {
 	if s.n < len(s.first) {
 		s.first[s.n] = n
 	} else {
-		s.more = append(s.more, n)
+		var more []*Node
+		if s.more != nil {
+			more = *s.more
+		}
+		more = append(more, n)
+		s.more = &more
 	}
 	s.n++
 }
@@ -238,19 +244,14 @@ func (s *nodeSet) has(n *Node) bool {
 			return true
 		}
 	}
-	for _, other := range s.more {
-		if other == n {
-			return true
-		}
-	}
-	return false
+	return s.more != nil && slices.Contains(*s.more, n)
 }
 
 func (s *nodeSet) at(i int) *Node {
 	if i < len(s.first) {
 		return s.first[i]
 	}
-	return s.more[i-len(s.first)]
+	return (*s.more)[i-len(s.first)]
 }
 
 // stopTimer is a timer that can be set again and stopped for good.

@@ -20,8 +20,10 @@ import "time"
 // that such a node is not left alone for ever, it is owed one call after 1 s, of
 // those that can be retried, and then after twice as long each time, up to 10 s; a
 // success makes its latency that of the success. An attempt whose verdict is neutral
-// or overload can raise the average only; one that a hedge overtook doubles it, up
-// to 5 s, since how long it would have taken is not known.
+// or overload can raise the average only. One that a hedge overtook would have taken
+// longer, and nobody knows how much: it counts as twice what it took, and if it began
+// after the average last changed it doubles that, up to 5 s, and the node is owed a
+// call.
 //
 // A weight counts in the draw and divides the calls in flight. Latencies under
 // 100 µs are all alike, and ties are broken as P2C breaks them.

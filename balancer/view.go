@@ -319,7 +319,10 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 	}
 	if len(n.gates) > 0 {
 		if err := n.admit(l); err != nil {
-			l.limited = l.limited && n.leaveLimit()
+			if l.limited {
+				l.limited = false
+				n.limit.Undo()
+			}
 			return err
 		}
 	}

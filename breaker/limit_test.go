@@ -56,7 +56,7 @@ func TestNoLimit(t *testing.T) {
 		}
 	}
 	l.Release()
-	if l.Endpoint() != nil {
+	if l.Endpoint("a") != nil {
 		t.Error("an endpoint has a limit")
 	}
 }
@@ -147,7 +147,7 @@ func TestLimiterStress(t *testing.T) {
 func TestEndpointLimitStress(t *testing.T) {
 	const places = 2
 	l := newLimiter(t, breaker.Limit{Endpoint: places, Queue: 100})
-	endpoints := []*breaker.EndpointLimit{l.Endpoint(), l.Endpoint(), l.Endpoint()}
+	endpoints := []*breaker.EndpointLimit{l.Endpoint("a"), l.Endpoint("b"), l.Endpoint("c")}
 	inside := make([]atomic.Int64, len(endpoints))
 	enter := func() int {
 		first := rand.IntN(len(endpoints))
@@ -166,7 +166,7 @@ func TestEndpointLimitStress(t *testing.T) {
 				at := enter()
 				if at < 0 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(3))*time.Second*20)
-					err := l.AwaitRoom(ctx, nil, func() bool { at = enter(); return at < 0 })
+					err := l.AwaitRoom(ctx, nil, "", func(func()) bool { at = enter(); return at < 0 })
 					cancel()
 					if err != nil {
 						t.Error(err)
@@ -188,5 +188,136 @@ func TestEndpointLimitStress(t *testing.T) {
 	}
 	if n := l.Waiting(); n != 0 {
 		t.Errorf("%d wait", n)
+	}
+}
+
+// Who waits for room at an endpoint is served in the order of arrival, and looks for
+// it no more than twice for each that is served.
+func TestOrderOfRoom(t *testing.T) {
+	const waiters = 100
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, breaker.Limit{Endpoint: 1})
+		e := l.Endpoint("a")
+		if err := e.Enter(); err != nil {
+			t.Fatal(err)
+		}
+		looks := 0
+		turns := make(chan int, waiters)
+		for i := range waiters {
+			go func() {
+				err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { looks++; return e.Enter() != nil })
+				if err != nil {
+					t.Error(err)
+				}
+				turns <- i
+			}()
+			synctest.Wait()
+		}
+		if !l.Queued() {
+			t.Error("it is said that nobody waits")
+		}
+		for i := range waiters {
+			e.Leave()
+			if got := <-turns; got != i {
+				t.Fatalf("turn %d is %d's", i, got)
+			}
+			synctest.Wait()
+		}
+		if looks > 2*waiters {
+			t.Errorf("%d looks for %d served, want at most two each", looks, waiters)
+		}
+		if l.Queued() || l.Waiting() != 0 {
+			t.Errorf("%d wait", l.Waiting())
+		}
+	})
+}
+
+// A place that is given back unused wakes nobody, and one for which a waiter has no
+// use is offered to the next.
+func TestRoomThatIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, breaker.Limit{Endpoint: 1})
+		a, b := l.Endpoint("a"), l.Endpoint("b")
+		if err := errors.Join(a.Enter(), b.Enter()); err != nil {
+			t.Fatal(err)
+		}
+		looks, served := 0, ""
+		go func() { // it may use a alone, though it says that any will do
+			err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { looks++; return a.Enter() != nil })
+			served += "first"
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		go func() {
+			err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { return b.Enter() != nil })
+			served += "second,"
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		b.Undo()
+		synctest.Wait()
+		if looks != 1 || served != "" {
+			t.Fatalf("%d looks, served: %q: the place that was undone woke somebody", looks, served)
+		}
+		if err := b.Enter(); err != nil {
+			t.Fatal(err)
+		}
+		b.Leave()
+		synctest.Wait()
+		a.Leave()
+		synctest.Wait()
+		if served != "second,first" {
+			t.Errorf("served: %q, want the second and then the first", served)
+		}
+	})
+}
+
+// A place in the queue is the next one's as soon as room was found, and also where the
+// look for it panics.
+func TestPlaceInTheQueue(t *testing.T) {
+	for name, first := range map[string]func(found func()){
+		"found":  func(found func()) { found(); found(); time.Sleep(time.Hour) },
+		"panics": func(func()) { panic("mine") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLimiter(t, breaker.Limit{Endpoint: 1, Queue: 2})
+				e := l.Endpoint("a")
+				if err := e.Enter(); err != nil {
+					t.Fatal(err)
+				}
+				go func() {
+					defer func() { _ = recover() }()
+					_ = l.AwaitRoom(t.Context(), nil, "", func(found func()) bool {
+						if e.Enter() != nil {
+							return true
+						}
+						e.Leave()
+						first(found)
+						return false
+					})
+				}()
+				synctest.Wait()
+				served := time.Duration(0)
+				began := time.Now()
+				go func() {
+					if err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { return e.Enter() != nil }); err != nil {
+						t.Error(err)
+					}
+					served = time.Since(began) + 1
+				}()
+				synctest.Wait()
+				e.Leave()
+				synctest.Wait()
+				if served == 0 || l.Waiting() != 0 {
+					t.Errorf("the next is not served, and %d wait", l.Waiting())
+				}
+				time.Sleep(2 * time.Hour)
+			})
+		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 type Limiter struct {
 	config         Limit
 	calls, streams *slots // nil without a limit
-	room           queue  // those that wait for room at an endpoint
+	room           room   // those that wait for a place at an endpoint
 }
 
 // NewLimiter returns a Limiter of which nothing is used, or an error that names the
@@ -51,38 +51,48 @@ func (l *Limiter) ReleaseStream() { l.streams.release() }
 // Waiting returns how many calls and streams wait.
 func (l *Limiter) Waiting() int { return l.calls.waiting() + l.streams.waiting() + l.room.len() }
 
-// Endpoint returns the limit of a new endpoint, nil where there is none.
-func (l *Limiter) Endpoint() *EndpointLimit {
+// Endpoint returns the limit of a new endpoint, nil where there is none. id is its
+// identity, as [Limiter.AwaitRoom] is told it.
+func (l *Limiter) Endpoint(id string) *EndpointLimit {
 	if l.config.Endpoint == 0 {
 		return nil
 	}
-	return &EndpointLimit{limiter: l}
+	return &EndpointLimit{limiter: l, id: id}
 }
 
-// AwaitRoom takes a place in the queue and calls try, at once and then each time that
-// room may have come about at an endpoint, until it says that not all were full. Those
-// who wait are called in the order of arrival. The error is ErrLimit where the queue is
-// full, when try is not called, or stop, which may be nil, is closed, and ErrLimit
-// wrapped with the cause where ctx ends.
-func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, try func() (full bool)) error {
-	w, err := l.room.join()
+// AwaitRoom takes a place in the queue and calls try, when nobody waits before it and
+// then each time that there may be room at an endpoint, until it says that not all
+// were full. Those who wait are called in the order of arrival. only is the ID of the
+// one endpoint that will do, empty where any will.
+//
+// The place in the queue is the next one's when try returns, or as soon as it calls
+// found: where it goes on to do the work, it is to call that when it has a place.
+//
+// The error is ErrLimit where the queue is full, when try is not called, or stop,
+// which may be nil, is closed, and ErrLimit wrapped with the cause where ctx ends.
+func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, only string, try func(found func()) (full bool)) error {
+	w, first, err := l.room.join(only)
 	if err != nil {
 		return err
 	}
-	defer l.room.leave(w)
-	woken := false
-	for try() { // also at once: room may have come about before we joined
-		if woken {
-			l.room.wakeAfter(w) // the place is none for us, but may be one for another
+	found := func() { l.room.leave(w) }
+	defer found()
+	for look := first; ; look = true {
+		if look {
+			if !try(found) {
+				return nil
+			}
+			l.room.missed(w)
 		}
 		if err := w.wait(ctx, stop); err != nil {
 			return err
 		}
-		woken = true
 	}
-	l.room.pass(w) // where there is room for one, there may be room for two
-	return nil
 }
+
+// Queued reports whether calls wait for a place at any endpoint, so that one more is
+// not to look for itself.
+func (l *Limiter) Queued() bool { return l.room.open.Load() > 0 }
 
 // Wake has those who wait for room at an endpoint look again: there may be another
 // endpoint by now.
@@ -94,6 +104,7 @@ var _ balancer.Limit = (*EndpointLimit)(nil)
 // does not block.
 type EndpointLimit struct {
 	limiter *Limiter
+	id      string
 	used    atomic.Int64
 }
 
@@ -115,5 +126,13 @@ func (e *EndpointLimit) Enter() error {
 // Leave gives a place back.
 func (e *EndpointLimit) Leave() {
 	e.used.Add(-1)
-	e.limiter.room.wake()
+	e.limiter.room.freed(e)
+}
+
+// Undo gives a place back that was of no use, and wakes nobody.
+func (e *EndpointLimit) Undo() { e.used.Add(-1) }
+
+// spare reports whether there is a place; there is none at a nil endpoint.
+func (e *EndpointLimit) spare() bool {
+	return e != nil && e.used.Load() < int64(e.limiter.config.Endpoint)
 }

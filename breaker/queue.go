@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// queue is who waits, first come first served. The zero value lets nobody wait.
+// queue is who waits, first come first served.
 type queue struct {
 	most int
 	n    atomic.Int32 // as the list's length, for who only looks
@@ -19,48 +19,24 @@ type queue struct {
 
 // waiter is woken by a value in its channel, which holds one.
 type waiter struct {
-	woken chan struct{}
-	place *list.Element // guarded by queue.mu
+	woken chan *EndpointLimit // where there may be room, nil meaning anywhere
+	place *list.Element       // guarded by queue.mu; nil when it has left
+
+	only  string         // the only endpoint that will do, any if empty; of a room's
+	where *EndpointLimit // what it was woken with last; its own
 }
 
 func (q *queue) len() int { return int(q.n.Load()) }
 
-// join takes a place at the end, if there is one.
-func (q *queue) join() (*waiter, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.joinLocked()
-}
-
-func (q *queue) joinLocked() (*waiter, error) {
+// joinLocked takes a place at the end, if there is one.
+func (q *queue) joinLocked(only string) (*waiter, error) {
 	if q.list.Len() >= q.most {
 		return nil, ErrLimit
 	}
-	w := &waiter{woken: make(chan struct{}, 1)}
+	w := &waiter{woken: make(chan *EndpointLimit, 1), only: only}
 	w.place = q.list.PushBack(w)
 	q.n.Add(1)
 	return w, nil
-}
-
-// leave gives a place up. Where the waiter was just woken, and did nothing with it,
-// the next is.
-func (q *queue) leave(w *waiter) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.leaveLocked(w)
-	select {
-	case <-w.woken:
-		q.wakeLocked()
-	default:
-	}
-}
-
-// pass gives a place up and wakes the next.
-func (q *queue) pass(w *waiter) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.leaveLocked(w)
-	q.wakeLocked()
 }
 
 func (q *queue) leaveLocked(w *waiter) {
@@ -71,41 +47,10 @@ func (q *queue) leaveLocked(w *waiter) {
 	}
 }
 
-// wake wakes who has waited longest. It keeps its place until it leaves.
-func (q *queue) wake() {
-	if q.n.Load() == 0 {
-		return
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.wakeLocked()
-}
-
-func (q *queue) wakeLocked() { wakeFrom(q.list.Front()) }
-
-// wakeAfter wakes who has waited longest after w.
-func (q *queue) wakeAfter(w *waiter) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if w.place != nil {
-		wakeFrom(w.place.Next())
-	}
-}
-
-func wakeFrom(e *list.Element) {
-	for ; e != nil; e = e.Next() {
-		select {
-		case e.Value.(*waiter).woken <- struct{}{}:
-			return
-		default: // it is on its way
-		}
-	}
-}
-
 // wait returns when the waiter is woken, or with why that is not waited for.
 func (w *waiter) wait(ctx context.Context, stop <-chan struct{}) error {
 	select {
-	case <-w.woken:
+	case w.where = <-w.woken:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrLimit, context.Cause(ctx))
@@ -145,7 +90,7 @@ func (s *slots) acquire(ctx context.Context, stop <-chan struct{}) error {
 		q.mu.Unlock()
 		return nil
 	}
-	w, err := q.joinLocked()
+	w, err := q.joinLocked("")
 	q.mu.Unlock()
 	if err != nil {
 		return err
@@ -182,5 +127,5 @@ func (s *slots) releaseLocked() {
 	}
 	w := first.Value.(*waiter)
 	s.waiters.leaveLocked(w)
-	w.woken <- struct{}{}
+	w.woken <- nil
 }

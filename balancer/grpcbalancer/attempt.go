@@ -128,7 +128,7 @@ func (t *try) outcome(e ending) balancer.Outcome {
 	case t.call != nil && cutOff(e.err) && t.call.late.Load():
 		return balancer.Outcome{Verdict: balancer.Failure, Resend: resendAfter(e)}
 	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut() && t.call.core.Hurried():
-		return balancer.Outcome{}
+		return balancer.Outcome{Verdict: balancer.Suspect} // unless its peers do better, the queue took too long
 	case t.call != nil && cutOff(e.err) && t.call.core.TimedOut():
 		return balancer.Outcome{Verdict: balancer.Failure}
 	case !e.sent && code == codes.Unavailable && !ended(t.ctx):

@@ -242,7 +242,7 @@ func (p *policy) tally(nodes []*balancer.Node) tally {
 		conn, seen, failure := connectivity.Idle, false, error(nil)
 		if l := p.link(n); l != nil {
 			conn, seen, failure = l.status()
-			if l.renewed && conn != connectivity.Ready {
+			if l.renewed.Load() && conn != connectivity.Ready {
 				// Nobody should wait for an endpoint that has just failed.
 				conn, failure = connectivity.TransientFailure, errRenewed
 			}
@@ -319,7 +319,7 @@ func (p *policy) renew() bool {
 		}
 		dead = append(dead, l)
 		now[n] = p.connect(n)
-		now[n].renewed = true
+		now[n].renewed.Store(true)
 	}
 	if dead == nil {
 		return false
@@ -356,7 +356,7 @@ type link struct {
 	seen   atomic.Bool              // what the view was last told
 	silent atomic.Bool              // an attempt had no answer in time, and none had since
 
-	renewed bool // it took the place of one that fell silent; for the policy's goroutine and picks
+	renewed atomic.Bool // it took the place of one that fell silent, and never had a connection
 }
 
 // errRenewed is why an endpoint is not to be had for a moment.
@@ -393,6 +393,9 @@ func (l *link) close() {
 
 // UpdateState is called by the child, which may hold its lock.
 func (l *link) UpdateState(s lb.State) {
+	if s.ConnectivityState == connectivity.Ready {
+		l.renewed.Store(false)
+	}
 	l.state.Store(&s)
 	l.policy.wake()
 }

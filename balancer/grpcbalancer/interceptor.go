@@ -60,6 +60,9 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 // once makes an invocation, with its hedge if it is to have one, as soon as there is
 // room for it.
 func (c *call) once(method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts []grpc.CallOption) (err error) {
+	if c.core.Queues() {
+		return c.awaitRoom(nil, method, req, reply, cc, invoke, opts)
+	}
 	if h := c.hedged(req, reply); h != nil {
 		h.method, h.cc, h.invoke, h.opts = method, cc, invoke, opts
 		err = h.run()

@@ -42,7 +42,7 @@ func limited(err error) error {
 func (c *call) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.sent && c.lastErr == nil && errors.Is(c.refusal, breaker.ErrLimit)
+	return !c.sent && c.lastErr == nil && c.core.Info().Full()
 }
 
 // awaitRoom invokes again when there may be room at an endpoint, until there is.

@@ -14,7 +14,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/discovery"
 	"github.com/fairlead-go/fairlead/retry"
 )
 
@@ -192,5 +194,120 @@ func TestServiceLimitCallsOnFinish(t *testing.T) {
 	}
 	if n := finished.Load(); n != calls {
 		t.Errorf("OnFinish was called %d times for %d calls", n, calls)
+	}
+}
+
+// held is a backend's calls that are answered one by one.
+type held struct{ began chan chan struct{} }
+
+func holdCalls(b *backend) held {
+	h := held{make(chan chan struct{}, 20)}
+	b.does(func(ctx context.Context) error {
+		end := make(chan struct{})
+		h.began <- end
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	return h
+}
+
+// next waits for a call to begin, and returns what ends it.
+func (h held) next(t *testing.T) (end func()) {
+	t.Helper()
+	select {
+	case c := <-h.began:
+		return func() { close(c) }
+	case <-time.After(10 * time.Second):
+		t.Fatal("no call begins")
+		return nil
+	}
+}
+
+// A call that has found room is in the queue no more, neither in the place of another
+// nor woken for it, however long it takes.
+func TestPlaceInTheQueueIsGivenUp(t *testing.T) {
+	f := newFleet(t, 1, fairlead.WithLimit(breaker.Limit{Endpoint: 2, Queue: 2}))
+	calls := holdCalls(f.backends[0])
+	done := make(chan error, 10)
+	call := func() { done <- check(t.Context(), f.conn) }
+	waits := func(n int) {
+		t.Helper()
+		eventually(t, "calls wait", func() bool { return f.mesh.Status().Services[0].Waiting == n })
+	}
+	go call()
+	first := calls.next(t)
+	go call()
+	second := calls.next(t)
+	go call()
+	waits(1)
+	go call()
+	waits(2)
+	first()
+	third := calls.next(t)
+	waits(1)
+	go call() // there is a place in the queue
+	waits(2)
+	second()
+	fourth := calls.next(t) // while the third goes on
+	third()
+	fifth := calls.next(t)
+	fourth()
+	fifth()
+	for range 5 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	waits(0)
+}
+
+// Where all that are ready are full and one is half-open whose probe is under way, a
+// call waits, and does not try over and over.
+func TestWaitBesideAProbe(t *testing.T) {
+	var runs atomic.Int64
+	backends, addrs := newBackends(t, 2)
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...)}, fairlead.WithBalancer(balancer.RoundRobin()),
+		fairlead.WithLimit(breaker.Limit{Endpoint: 2}), fairlead.WithBreaker(breaker.Config{ConsecutiveFailures: 1}),
+		fairlead.WithRetry(retry.Config{Safe: always}))
+	conn := dial(t, mesh, "fairlead:///users", grpc.WithChainUnaryInterceptor(
+		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			runs.Add(1)
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}))
+	callUntil(t, conn, "both are called", allCalled(backends))
+	a, b := backends[0], backends[1]
+	only := func(b *backend) context.Context {
+		return fairlead.WithOverride(t.Context(), fairlead.Override{Endpoint: b.addr})
+	}
+	b.code.Store(uint32(codes.Unavailable))
+	_ = check(only(b), conn)
+	eventually(t, "b is half-open", func() bool { return endpoint(t, mesh, b.addr).State == balancer.HalfOpen })
+	b.code.Store(0)
+	ofA, ofB := holdCalls(a), holdCalls(b)
+	done := make(chan error, 5)
+	for range 2 {
+		go func() { done <- check(only(a), conn) }()
+	}
+	ends := []func(){ofA.next(t), ofA.next(t)}
+	go func() { done <- check(t.Context(), conn) }()
+	ends = append(ends, ofB.next(t))
+	before := runs.Load()
+	go func() { done <- check(t.Context(), conn) }()
+	eventually(t, "a call waits", func() bool { return mesh.Status().Services[0].Waiting == 1 })
+	ends[0]()
+	ends[0] = ofA.next(t)
+	if n := runs.Load() - before; n > 10 {
+		t.Errorf("the call that waited tried %d times, want two or three", n)
+	}
+	for _, end := range ends {
+		end()
+	}
+	for range 4 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/discovery"
@@ -63,5 +66,37 @@ func TestSoleSilentEndpoint(t *testing.T) {
 	t.Logf("the longest call took %v", longest)
 	if longest > patience/2 {
 		t.Errorf("a call took %v", longest)
+	}
+}
+
+// A connection that is lost later is like any other, although it took the place of one
+// that fell silent: calls wait for the next.
+func TestConnectionAfterASilentOne(t *testing.T) {
+	b := newBackend(t, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 300 * time.Millisecond}))
+	proxy, err := silence.Listen(b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(proxy.Addr())},
+		fairlead.WithRetry(retry.Config{AttemptTimeout: 200 * time.Millisecond, Safe: always}))
+	conn := dial(t, mesh, "fairlead:///users")
+	mustCheck(t, conn, 3)
+	state := func() balancer.State { return endpoint(t, mesh, proxy.Addr()).State }
+	proxy.Silence()
+	for range 20 {
+		go func() { _ = check(context.Background(), conn) }()
+	}
+	eventually(t, "the endpoint is found broken", func() bool { return state() != balancer.Ready })
+	callUntil(t, conn, "the endpoint is back", func() bool { return state() == balancer.Ready })
+	before := proxy.Accepted()
+	calls, failed := 0, 0
+	for ; proxy.Accepted() < before+5; calls++ {
+		if err := check(t.Context(), conn); err != nil {
+			failed++
+		}
+	}
+	if failed > 0 {
+		t.Errorf("%d of %d calls failed when the connection was due to be renewed", failed, calls)
 	}
 }

@@ -4,67 +4,45 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"os"
-	"regexp"
 	"time"
 )
 
-// host runs contests, and says on errors what was seen so far.
-type host struct {
-	effort
-	log io.Writer
-}
-
-// run runs a contest.
-func (h *host) run(c *contest) []*result {
-	fmt.Fprintf(h.log, "%s\n", c.name)
-	results := c.run(h.effort)
-	for _, r := range results {
-		fmt.Fprintf(h.log, "\t%v\n", r)
-	}
-	return results
-}
-
-// section is a part of the report.
-type section struct {
-	name   string
-	tables func(*host) ([]*table, error)
-}
-
-func sections() []section {
-	return []section{
-		{"picks", pickTables},
-	}
-}
-
 func main() {
-	rounds := flag.Int("rounds", 31, "rounds of each contest")
-	slice := flag.Duration("slice", 10*time.Millisecond, "`time` that each contestant works in a round")
-	only := flag.String("run", "", "run the sections whose names match the `regexp`")
-	flag.Parse()
-	h := &host{effort{*rounds, *slice}, os.Stderr}
-	if err := report(h, *only, os.Stdout); err != nil {
-		log.Fatal(err)
+	if becomeChild() {
+		return
+	}
+	if err := bench(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
 	}
 }
 
-func report(h *host, only string, w io.Writer) error {
-	chosen, err := regexp.Compile(only)
+// bench runs what the arguments ask for.
+func bench(args []string, out, log io.Writer) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(log)
+	rounds := flags.Int("rounds", 31, "`rounds` of each contest")
+	slice := flags.Duration("slice", 10*time.Millisecond, "`time` that each contestant works in a round, more where its work is slow")
+	only := flags.String("run", "", "run the sections whose names match this `regexp`")
+	file := flags.String("out", "", "write the report to this `file` too")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *rounds < 1 {
+		return fmt.Errorf("-rounds is %d, want at least 1", *rounds)
+	}
+	if *slice <= 0 {
+		return fmt.Errorf("-slice is %v, want more than 0", *slice)
+	}
+	chosen, err := choose(*only)
 	if err != nil {
-		return fmt.Errorf("-run: %w", err)
+		return err
 	}
-	for _, s := range sections() {
-		if !chosen.MatchString(s.name) {
-			continue
-		}
-		tables, err := s.tables(h)
-		if err != nil {
-			return err
-		}
-		for _, t := range tables {
-			t.write(w)
-		}
-	}
-	return nil
+	quiet()
+	h := &host{effort{*rounds, *slice}, log}
+	return report(h, chosen, args, *file, out)
 }

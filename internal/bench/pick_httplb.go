@@ -10,10 +10,10 @@ import (
 
 // httplb's pickers.
 var (
-	httplbRoundRobin  = httplb("round robin", picker.NewRoundRobin)
-	httplbRandom      = httplb("random", picker.NewRandom)
-	httplbPowerOfTwo  = httplb("power of two", picker.NewPowerOfTwo)
-	httplbLeastLoaded = httplb("least loaded", picker.NewLeastLoadedRoundRobin)
+	httplbRoundRobin  = httplbChooser("round robin", picker.NewRoundRobin)
+	httplbRandom      = httplbChooser("random", picker.NewRandom)
+	httplbPowerOfTwo  = httplbChooser("power of two", picker.NewPowerOfTwo)
+	httplbLeastLoaded = httplbChooser("least loaded", picker.NewLeastLoadedRoundRobin)
 )
 
 // httplbConn is an endpoint without a connection.
@@ -30,19 +30,25 @@ type httplbConns []conn.Conn
 func (c httplbConns) Len() int            { return len(c) }
 func (c httplbConns) Get(i int) conn.Conn { return c[i] }
 
-func httplbFleet(n int) httplbConns {
-	conns := make(httplbConns, n)
-	for i := range conns {
-		conns[i] = &httplbConn{address: resolver.Address{HostPort: address(i)}}
+func httplbFleetOf(addrs []string) httplbConns {
+	conns := make(httplbConns, len(addrs))
+	for i, addr := range addrs {
+		conns[i] = &httplbConn{address: resolver.Address{HostPort: addr}}
 	}
 	return conns
 }
 
-func httplb(name string, newPicker func(picker.Picker, conn.Conns) picker.Picker) chooser {
-	return chooser{"httplb " + name, func(n int) (worker, error) {
-		p := newPicker(nil, httplbFleet(n))
-		return worker{work: func(n int) error {
-			req := &http.Request{}
+func httplbChooser(name string, newPicker func(picker.Picker, conn.Conns) picker.Picker) chooser {
+	return chooser{name: "httplb " + name, start: func(n int) (worker, error) {
+		p, req := newPicker(nil, httplbFleetOf(addresses(n))), &http.Request{}
+		where := func() (string, error) {
+			c, _, err := p.Pick(req) // never done, so that it is counted
+			if err != nil {
+				return "", err
+			}
+			return c.Address().HostPort, nil
+		}
+		return worker{where: where, work: func(n int) error {
 			for range n {
 				_, done, err := p.Pick(req)
 				if err != nil {

@@ -16,16 +16,24 @@ var (
 
 func kitFleet(n int) sd.FixedEndpointer {
 	fleet := make(sd.FixedEndpointer, n)
-	for i := range fleet {
-		fleet[i] = func(context.Context, any) (any, error) { return i, nil }
+	for i, addr := range addresses(n) {
+		fleet[i] = func(context.Context, any) (any, error) { return addr, nil }
 	}
 	return fleet
 }
 
 func kit(name string, newBalancer func(sd.Endpointer) lb.Balancer) chooser {
-	return chooser{"go-kit " + name, func(n int) (worker, error) {
+	return chooser{name: "go-kit " + name, start: func(n int) (worker, error) {
 		b := newBalancer(kitFleet(n))
-		return worker{work: func(n int) error {
+		where := func() (string, error) {
+			e, err := b.Endpoint()
+			if err != nil {
+				return "", err
+			}
+			addr, err := e(context.Background(), nil)
+			return addr.(string), err
+		}
+		return worker{where: where, work: func(n int) error {
 			var chosen endpoint.Endpoint
 			for range n {
 				e, err := b.Endpoint()

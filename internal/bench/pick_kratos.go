@@ -29,11 +29,18 @@ func kratosFleet(n int, weight func(int) int) []selector.Node {
 }
 
 func kratos(name string, newSelector func() selector.Selector, weight func(int) int) chooser {
-	return chooser{"kratos " + name, func(n int) (worker, error) {
+	return chooser{name: "kratos " + name, start: func(n int) (worker, error) {
 		s := newSelector()
 		s.Apply(kratosFleet(n, weight))
 		ctx := context.Background()
-		return worker{work: func(n int) error {
+		where := func() (string, error) {
+			node, _, err := s.Select(ctx) // never done, so that it is counted
+			if err != nil {
+				return "", err
+			}
+			return node.Address(), nil
+		}
+		return worker{where: where, work: func(n int) error {
 			for range n {
 				_, done, err := s.Select(ctx)
 				if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -14,8 +15,12 @@ import (
 // chooser is one balancer's way to choose among n endpoints.
 type chooser struct {
 	name  string
+	most  int // endpoints at which it is started; 0 is any number
 	start func(n int) (worker, error)
 }
+
+// fits reports whether it is started at n endpoints.
+func (c *chooser) fits(n int) bool { return c.most == 0 || n <= c.most }
 
 // discipline is what choosers of the same kind are compared in.
 type discipline struct {
@@ -66,8 +71,10 @@ func disciplines() []discipline {
 // contests has the choosers compete at each size, serially and on so many cores.
 func (d *discipline) contest(n, callers int) *contest {
 	c := &contest{name: fmt.Sprintf("%s, %d endpoints", d.title, n), parallel: callers}
-	for _, ch := range append([]chooser{slot, slotAndCount}, d.choosers...) {
-		c.entries = append(c.entries, entry{ch.name, func() (worker, error) { return ch.start(n) }})
+	for _, ch := range d.all() {
+		if ch.fits(n) {
+			c.entries = append(c.entries, entry{ch.name, func() (worker, error) { return ch.start(n) }})
+		}
 	}
 	return c
 }
@@ -102,7 +109,7 @@ func (s *slots) next() *counted { return s.endpoints[s.turn.Add(1)%uint64(len(s.
 var keep atomic.Pointer[counted]
 
 // slot is what all picks are measured by: slice[atomic.Add(1) % n].
-var slot = chooser{"slice[counter % n]", func(n int) (worker, error) {
+var slot = chooser{name: "slice[counter % n]", start: func(n int) (worker, error) {
 	s := newSlots(n)
 	return worker{work: func(n int) error {
 		var last *counted
@@ -115,7 +122,7 @@ var slot = chooser{"slice[counter % n]", func(n int) (worker, error) {
 }}
 
 // slotAndCount also counts what is in flight, as a pick of ours does.
-var slotAndCount = chooser{"the same, and a count in flight", func(n int) (worker, error) {
+var slotAndCount = chooser{name: "the same, and a count in flight", start: func(n int) (worker, error) {
 	s := newSlots(n)
 	return worker{work: func(n int) error {
 		for range n {
@@ -130,7 +137,7 @@ var slotAndCount = chooser{"the same, and a count in flight", func(n int) (worke
 // ours picks, counts, reports and releases.
 func ours(name string, policy balancer.Policy, weight func(int) int) chooser {
 	user := balancer.WithClientIP(context.Background(), netip.MustParseAddr("203.0.113.9"))
-	return chooser{"fairlead " + name, func(n int) (worker, error) {
+	return chooser{name: "fairlead " + name, start: func(n int) (worker, error) {
 		b := balancer.New(balancer.Config{Policy: policy})
 		if err := b.Update(endpoints(n, weight)); err != nil {
 			return worker{}, err
@@ -147,7 +154,15 @@ func ours(name string, policy balancer.Policy, weight func(int) int) chooser {
 			}
 			return nil
 		}
-		return worker{work: work, stop: b.Close}, nil
+		where := func() (string, error) {
+			lease, err := b.Pick(&balancer.Info{Context: user})
+			if err != nil {
+				return "", err
+			}
+			defer lease.Release()
+			return lease.Node().Addr(), nil
+		}
+		return worker{work: work, where: where, stop: b.Close}, nil
 	}}
 }
 
@@ -159,7 +174,7 @@ func pickTables(h *host) ([]*table, error) {
 	var tables []*table
 	for _, cores := range []int{1, runtime.GOMAXPROCS(0)} {
 		for _, d := range disciplines() {
-			t, err := d.table(h, cores)
+			t, err := d.table(h, cores, sizes)
 			if err != nil {
 				return nil, err
 			}
@@ -169,42 +184,34 @@ func pickTables(h *host) ([]*table, error) {
 	return tables, nil
 }
 
-func (d *discipline) table(h *host, cores int) (*table, error) {
-	t := &table{title: "Picks: " + strings.ToLower(d.title), head: []string{"CPU time of a pick and its end"}}
+func (d *discipline) table(h *host, cores int, sizes []int) (*table, error) {
+	title := "Picks: " + strings.ToLower(d.title)
 	if cores > 1 {
-		t.title += fmt.Sprintf(", %d cores", cores)
+		title += fmt.Sprintf(", %d callers at a time", cores)
 	}
-	rows := map[string][]string{}
-	var order []string
+	t := newSizeTable(title, d.about(sizes))
 	for _, n := range sizes {
-		t.head = append(t.head, fmt.Sprint("n = ", group(n)))
-		for _, r := range h.run(d.contest(n, cores)) {
-			if rows[r.name] == nil {
-				order = append(order, r.name)
-			}
-			rows[r.name] = append(rows[r.name], r.pick())
-			if n == sizes[len(sizes)-1] {
-				rows[r.name] = append(rows[r.name], r.allocations())
-			}
+		results, err := h.run(d.contest(n, cores))
+		if err != nil {
+			return nil, err
+		}
+		t.add(n, results, (*result).cost)
+		if n == 10 {
+			t.extra("allocations", results, (*result).allocations)
 		}
 	}
-	t.head = append(t.head, "allocations")
-	for _, name := range order {
-		t.rows = append(t.rows, append([]string{name}, rows[name]...))
-	}
-	return t, nil
+	return t.table(), nil
 }
 
-func (r *result) pick() string {
-	if r.err != nil {
-		return "-"
-	}
-	return fmt.Sprintf("%s (%s)", times(median(r.ratio)), duration(median(r.cpu)))
-}
+// all are the discipline's choosers, behind what they are measured by.
+func (d *discipline) all() []chooser { return append([]chooser{slot, slotAndCount}, d.choosers...) }
 
-func (r *result) allocations() string {
-	if r.err != nil {
-		return "-"
+func (d *discipline) about(sizes []int) string {
+	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself."
+	for _, ch := range d.choosers {
+		if !ch.fits(slices.Max(sizes)) {
+			text += fmt.Sprintf(" %s is not started beyond %s endpoints: it makes all anew for each connection that comes up.", ch.name, group(ch.most))
+		}
 	}
-	return fmt.Sprintf("%.0f", r.allocs)
+	return text
 }

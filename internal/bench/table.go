@@ -14,6 +14,40 @@ type table struct {
 	rows  [][]string
 }
 
+// absent stands where nothing was measured.
+const absent = "-"
+
+// column is one figure of each result.
+type column struct {
+	head string
+	of   func(*result) string
+}
+
+// The columns of tables in which each result is a line.
+var (
+	ratioColumn  = column{"CPU time, ratio", func(r *result) string { return times(median(r.ratio)) }}
+	cpuColumn    = column{"CPU time", func(r *result) string { return duration(median(r.cpu)) }}
+	p50Column    = column{"p50", func(r *result) string { return duration(median(r.p50)) }}
+	slowerColumn = column{"p50, ratio", func(r *result) string { return times(median(r.slower)) }}
+	allocsColumn = column{"allocations", (*result).allocations}
+	bytesColumn  = column{"bytes", func(r *result) string { return size(r.bytes) }}
+)
+
+// fill makes each result a line.
+func (t *table) fill(results []*result, columns ...column) {
+	t.head = []string{""}
+	for _, c := range columns {
+		t.head = append(t.head, c.head)
+	}
+	for _, r := range results {
+		row := []string{r.name}
+		for _, c := range columns {
+			row = append(row, c.of(r))
+		}
+		t.rows = append(t.rows, row)
+	}
+}
+
 // write writes the table as Markdown, with columns of equal width so that it can be
 // read as text too.
 func (t *table) write(w io.Writer) {
