@@ -211,6 +211,33 @@ func TestNoCallToWhatLeft(t *testing.T) {
 	}
 }
 
+// Nor to one that is not ready any more, while the picker is yet to be built anew, and
+// none is counted there.
+func TestNoCallToWhatCools(t *testing.T) {
+	for _, policy := range allPolicies() {
+		t.Run(policy.Name(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := balancer.New(balancer.Config{Policy: policy})
+				defer b.Close()
+				update(t, b, fleet(100, even)) // too many for a call to build
+				settle()
+				l := pick(t, b, user("192.0.2.1"))
+				n := l.Node()
+				l.Report(balancer.Outcome{Verdict: balancer.Success, Cool: time.Second})
+				l.Release()
+				for range 1000 {
+					if id := once(t, b, user("192.0.2.1"), success); id == n.ID() {
+						t.Fatalf("a call went to %q, which cools", id)
+					}
+				}
+				if n.Picks() != 1 || n.InFlight() != 0 {
+					t.Errorf("%d picks and %d in flight, want 1 and none", n.Picks(), n.InFlight())
+				}
+			})
+		})
+	}
+}
+
 func allPolicies() []balancer.Policy {
 	return []balancer.Policy{
 		balancer.RoundRobin(), balancer.WeightedRoundRobin(), balancer.Random(), balancer.P2C(), balancer.PeakEWMA(),

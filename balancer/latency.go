@@ -163,8 +163,10 @@ func (l *latency) follow(now time.Duration, took float64, upOnly bool) {
 	for {
 		word := l.average.Load()
 		average, age := unpacked(word, now)
-		weight := decay(age)
-		next := took
+		weight, next := 1., took
+		if age > 0 {
+			weight = decay(age)
+		}
 		switch {
 		case upOnly && (word == 0 || took <= average*weight):
 			return

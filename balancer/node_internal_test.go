@@ -5,10 +5,12 @@ import (
 	"unsafe"
 )
 
+// What a call without gates looks at is one cache line, where Go's allocator puts
+// objects of that size so.
 func TestNodeIsACacheLine(t *testing.T) {
 	const line = 64
-	if size := unsafe.Sizeof(Node{}); size != line {
-		t.Errorf("a Node has %d bytes, want %d", size, line)
+	if size := unsafe.Sizeof(Node{}); size > line {
+		t.Errorf("a Node has %d bytes, want at most %d", size, line)
 	}
 	for range 100 {
 		nodeSink = new(Node)

@@ -136,20 +136,8 @@ func (v *View) pick(l *Lease, info *Info) error {
 		choice = st.picker.Pick(info)
 	}
 	n := choice.Node
-	if st.bare && n != nil {
-		l.node, l.view, l.reason = n, v, choice.Reason
-		// It counts before it looks at the node, so that the cores which call the
-		// same node pass its cache line around once.
-		n.counts.Add(onePick)
-		if n.ready.Load() && !n.left.Load() {
-			if st.peak != nil {
-				n.latency.start(l.start)
-				l.waits = true
-			}
-			return nil
-		}
-		n.uncount()
-		*l = Lease{}
+	if st.bare && n != nil && v.leaseBare(l, st, n, choice.Reason) {
+		return nil
 	}
 	var refusal error
 	if n != nil && n.Ready() {
@@ -161,6 +149,24 @@ func (v *View) pick(l *Lease, info *Info) error {
 	}
 	l.start = 0
 	return v.pickNewer(l, st, info, v.pickOn(l, st, info, choice, refusal))
+}
+
+// leaseBare is lease where nobody has to be asked. It counts before it looks at the
+// node, so that cores which call the same node pass its cache line around once. l
+// remains as it was where the node takes no calls.
+func (v *View) leaseBare(l *Lease, st *viewState, n *Node, reason string) bool {
+	l.node, l.view, l.reason = n, v, reason
+	n.counts.Add(onePick)
+	if n.ready.Load() && !n.left.Load() {
+		if st.peak != nil {
+			n.latency.start(l.start)
+			l.waits = true
+		}
+		return true
+	}
+	n.uncount()
+	l.node, l.view, l.reason = nil, nil, ""
+	return false
 }
 
 // pickNewer is for the pick that came to nothing: the nodes that it knew may have
