@@ -26,7 +26,7 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc // nil unless the attempt can end before its call
 	timer  *time.Timer             // its time limit; nil without
-	span   *tracing.Attempt // nil where nobody wants to hear of it
+	span   *tracing.Attempt        // nil where nobody wants to hear of it
 
 	req    *http.Request // what is sent: the caller's, or a copy
 	header bool          // req has a Header of its own

@@ -21,7 +21,7 @@ type call struct {
 	users   atomic.Int32  // of ctx, which is cancelled when the last is done
 	outer   *call         // the call whose middleware sends this one; nil without
 
-	replay  *replay          // nil where the body can be had again, or there is none
+	replay  *replay     // nil where the body can be had again, or there is none
 	last    *attempt    // nil before the first
 	refused *unanswered // the last attempt without a response; nil without
 	kept    *attempt    // has the last response, which is not handed out yet
@@ -212,7 +212,7 @@ func (c *call) pick() (*attempt, error) {
 
 // lease picks, for the first attempt as soon as there is room.
 func (c *call) lease() (balancer.Lease, error) {
-	if c.queues() {
+	if c.queues(nil) {
 		return c.awaitRoom()
 	}
 	lease, err := c.service.balancer.Pick(&c.info)
@@ -226,7 +226,7 @@ func (c *call) lease() (balancer.Lease, error) {
 func (c *call) awaitRoom() (lease balancer.Lease, err error) {
 	stop, whole := c.stopped()
 	defer whole()
-	full := c.service.limiter.AwaitRoom(c.ctx, stop, c.info.Endpoint, func(func()) bool {
+	full := c.service.limiter.AwaitRoom(c.ctx, stop, c.want(nil), func() bool {
 		lease, err = c.service.balancer.Pick(&c.info)
 		return err != nil && c.info.Full()
 	})
@@ -317,6 +317,7 @@ func (c *call) keep(a *attempt) {
 		c.kept.lose()
 	}
 	c.kept = a
+	a.lease.BecomesStream() // it waits for a better one, which may want its place
 }
 
 // conclude ends the call with what its last attempt brought, or with the last

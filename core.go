@@ -27,7 +27,6 @@ type core struct {
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
 	admitted bool         // it has a place of the service's limit
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
-	found    func()       // gives up the place in the queue for room; nil without
 }
 
 // trace begins the call's span, if there is somebody to see it.

@@ -67,6 +67,8 @@ type hedge struct {
 	second   *attempt       // nil until sent; guarded by mu
 	finished bool           // it has come to something; guarded by mu
 	won      bool           // with it; guarded by mu
+	kept     bool           // it failed, and is what the call is judged by; guarded by mu
+	judged   chan struct{}  // closed when its verdict is found; nil before the search; guarded by mu
 	spent    *balancer.Node // where it failed while the first was under way; guarded by mu
 }
 
@@ -87,9 +89,8 @@ func (h *hedge) run() *attempt {
 	a := h.first
 	whole := false
 	defer func() {
-		if !whole && !h.cancel() { // code of the user's panicked
-			<-h.done
-			h.second.drop()
+		if !whole { // code of the user's panicked
+			h.abandon()
 		}
 	}()
 	a.start(h.wait > 0)
@@ -105,6 +106,19 @@ func (h *hedge) run() *attempt {
 	chosen := h.choose()
 	whole = true
 	return chosen
+}
+
+// abandon ends the second attempt, whatever it has come to.
+func (h *hedge) abandon() {
+	if !h.cancel() {
+		<-h.done
+	}
+	h.mu.Lock()
+	kept := h.won || h.kept
+	h.mu.Unlock()
+	if kept {
+		h.second.drop()
+	}
 }
 
 // observe tells the hedger of the first attempt. One that was cancelled would
@@ -154,11 +168,16 @@ func (h *hedge) awaits() bool {
 func (h *hedge) cancel() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if judged := h.judged; judged != nil && !h.finished {
+		h.mu.Unlock()
+		<-judged // until then, the caller's request is looked at
+		h.mu.Lock()
+	}
 	if h.won {
 		return false
 	}
 	h.over = true
-	if a := h.second; a != nil && !h.finished {
+	if a := h.second; a != nil && a.cancel != nil { // nil where its start panicked
 		a.cancel(errOvertaken)
 	}
 	return true
@@ -220,13 +239,13 @@ func (h *hedge) begin() *attempt {
 // judge by is let go of at once, with its place at its endpoint.
 func (h *hedge) end() {
 	result, dropped := h.conclude()
-	h.tell(result)
 	if dropped {
 		h.second.drop()
 	}
 	if result == hedgeWon {
 		h.first.cancel(errOvertaken)
 	}
+	h.tell(result)
 }
 
 // What a second attempt can come to.
@@ -236,15 +255,29 @@ const (
 	hedgeFailed = "failed" // while the call had no answer
 )
 
-// conclude finds out what the second attempt came to. The call cannot end meanwhile:
-// its request is not yet the caller's again.
+// judge finds the verdict on the second attempt. The call cannot end meanwhile: its
+// request is not yet the caller's again.
+func (h *hedge) judge() {
+	a := h.second
+	h.mu.Lock()
+	if a.classified || h.over && a.err != nil {
+		h.mu.Unlock()
+		return
+	}
+	judged := make(chan struct{})
+	h.judged = judged
+	h.mu.Unlock()
+	defer close(judged)
+	a.outcome, a.classified = h.call.classify(a), true
+}
+
+// conclude finds out what the second attempt came to, and whether nobody is to judge
+// by it.
 func (h *hedge) conclude() (result string, dropped bool) {
+	h.judge()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	a := h.second
-	if !a.classified && (!h.over || a.err == nil) {
-		a.outcome, a.classified = h.call.classify(a), true
-	}
 	h.finished = true
 	switch {
 	case h.over:
@@ -256,6 +289,7 @@ func (h *hedge) conclude() (result string, dropped bool) {
 		h.spent = a.lease.Node()
 		return hedgeFailed, true
 	}
+	h.kept = true
 	return hedgeFailed, false
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
@@ -625,5 +628,87 @@ func TestHiccupIsForgiven(t *testing.T) {
 		if share < 0.3 {
 			t.Errorf("it gets %.1f %% of the calls from 10 s on, want about half", share*100)
 		}
+	})
+}
+
+// startPanics is a tracer that panics when the second attempt's span begins.
+type startPanics struct {
+	noop.TracerProvider
+	attempts *atomic.Int32
+}
+
+func (p startPanics) Tracer(string, ...trace.TracerOption) trace.Tracer {
+	return startPanicsTracer{attempts: p.attempts}
+}
+
+type startPanicsTracer struct {
+	noop.Tracer
+	attempts *atomic.Int32
+}
+
+func (p startPanicsTracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if c := trace.NewSpanStartConfig(opts...); c.SpanKind() == trace.SpanKindClient && p.attempts.Add(1) == 2 {
+		panic("mine")
+	}
+	return p.Tracer.Start(ctx, name, opts...)
+}
+
+// slowLog takes its time.
+type slowLog struct{ slog.Handler }
+
+func (slowLog) Enabled(context.Context, slog.Level) bool  { return true }
+func (slowLog) Handle(context.Context, slog.Record) error { time.Sleep(50 * ms); return nil }
+
+// A second attempt that comes to nothing before it is sent takes nothing from the first.
+func TestHedgeWhoseStartPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20, fairlead.WithTracerProvider(startPanics{attempts: new(atomic.Int32)}),
+			fairlead.WithLogger(slog.New(slowLog{slog.DiscardHandler})))
+		f.slowFirst(after(40*ms, 200), ok)
+		if !succeeds(mesh) {
+			t.Error("the first attempt's answer is lost")
+		}
+		atRest(t, mesh)
+	})
+}
+
+// reportPanics is a policy whose picker panics, slowly, at the first failure.
+type reportPanics struct {
+	balancer.Policy
+	did *atomic.Bool
+}
+
+func (p reportPanics) NewPicker(nodes []*balancer.Node, _ balancer.Picker) balancer.Picker {
+	return reportPanicsPicker{p.Policy.NewPicker(nodes, nil), p.did}
+}
+
+type reportPanicsPicker struct {
+	balancer.Picker
+	did *atomic.Bool
+}
+
+func (p reportPanicsPicker) Observe(_ *balancer.Node, o balancer.Outcome, _ time.Duration) {
+	if o.Verdict == balancer.Failure && p.did.CompareAndSwap(false, true) {
+		time.Sleep(50 * ms)
+		panic("mine")
+	}
+}
+
+// A second attempt that fails while its call panics leaves nothing behind.
+func TestHedgeOfACallThatPanicsBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t, after20, fairlead.WithBalancer(reportPanics{balancer.RoundRobin(), new(atomic.Bool)}))
+		f.slowFirst(after(30*ms, 503), after(30*ms, 503))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("nothing panicked")
+				}
+			}()
+			succeeds(mesh)
+		}()
+		atRest(t, mesh)
 	})
 }

@@ -64,9 +64,14 @@ func (c *core) admit(stop <-chan struct{}) error {
 
 // queues reports whether the call is not to look for an endpoint with room before
 // those that wait for one.
-func (c *core) queues() bool {
+func (c *core) queues(by *balancer.View) bool {
 	l := c.service.limiter
-	return l != nil && l.Queued() && c.info.Endpoint == "" && !c.info.Stream && c.attempts.Load() == 0
+	return l != nil && !c.hedge && !c.info.Stream && c.attempts.Load() == 0 && l.Queued(c.want(by))
+}
+
+// want is what the call would wait for.
+func (c *core) want(by *balancer.View) breaker.Want {
+	return breaker.Want{By: by, Endpoint: c.info.Endpoint}
 }
 
 // hurry is called when the call may have waited for room.

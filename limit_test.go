@@ -517,3 +517,24 @@ func (l lookedPicker) Pick(i *balancer.Info) balancer.Choice {
 	l.n.Add(1)
 	return l.Picker.Pick(i)
 }
+
+// A call's own failed answer, which it keeps in case there is no better one, does not
+// stand in the way of its retry.
+func TestRetryAtTheOnlyEndpointThatIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1)
+		first := true
+		f.endpoints[0].does(func(req *http.Request) (*http.Response, error) {
+			if first {
+				first = false
+				return respond(req, 503), nil
+			}
+			return ok(req)
+		})
+		mesh := f.mesh(t, fairlead.WithLimit(breaker.Limit{Endpoint: 1}))
+		if !succeeds(mesh) {
+			t.Error("the retry was not made")
+		}
+		atRest(t, mesh)
+	})
+}

@@ -91,23 +91,18 @@ func (c *Call) Admit() error {
 }
 
 // AwaitRoom calls try until it says that not all endpoints were full, as
-// breaker.Limiter's AwaitRoom does. It blocks, and is for a call whose pick found them
-// so, as its Info's Full says, or which Queues: it panics where nothing is limited. Attempt
-// gives the place in the queue up.
-func (c *Call) AwaitRoom(try func() (full bool)) error {
+// breaker.Limiter's AwaitRoom does: try is to pick from by, and no more. It blocks until
+// ctx, which is made of the call's, ends, and is for a call whose pick found all full, as
+// its Info's Full says, or which Queues: it panics where nothing is limited.
+func (c *Call) AwaitRoom(ctx context.Context, by *balancer.View, try func() (full bool)) error {
 	k := &c.core
 	defer k.hurry()
-	return k.unlessClosed(k.service.limiter.AwaitRoom(k.ctx, k.service.mesh.ended, k.info.Endpoint, func(found func()) bool {
-		k.hurry()
-		k.found = found
-		defer func() { k.found = nil }()
-		return try()
-	}))
+	return k.unlessClosed(k.service.limiter.AwaitRoom(ctx, k.service.mesh.ended, k.want(by), try))
 }
 
-// Queues reports whether other calls wait for room at an endpoint, so that this one is
-// not to pick before it has waited too.
-func (c *Call) Queues() bool { return c.core.queues() }
+// Queues reports whether other calls wait for room at the endpoints that by knows, so
+// that this one is not to pick before it has waited too.
+func (c *Call) Queues(by *balancer.View) bool { return c.core.queues(by) }
 
 // enter is acquire with the errors of the exported functions.
 func (m *Mesh) enter(name string) (*service, error) {
@@ -160,9 +155,6 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	resend := int(k.attempts.Add(1)) - 1
 	if !k.hedge {
 		k.retry.Count()
-	}
-	if k.found != nil {
-		k.found()
 	}
 	reason := l.Reason()
 	if k.hedge {

@@ -69,6 +69,7 @@ type Limit interface {
 	Leave()
 
 	// Undo gives a place back that was of no use, because one of the node's gates
-	// refused: to whoever waits for a place nothing has changed.
+	// refused, or it could not be called: to whoever waits for a place nothing has
+	// changed.
 	Undo()
 }

@@ -103,6 +103,17 @@ func (l *Lease) end(n *Node) {
 	}
 }
 
+// Undo ends an attempt that did not come about, because its node could not be called
+// after all. Unlike after Release, nobody who waits for room at the node's [Limit] is
+// woken: there is no more than there was.
+func (l *Lease) Undo() {
+	if l.limited {
+		l.limited = false
+		l.node.limit.Undo()
+	}
+	l.Release()
+}
+
 // BecomesStream says that the attempt may last for as long as its caller wants from
 // now on: it gives back its place of the node's [Limit].
 func (l *Lease) BecomesStream() {

@@ -166,7 +166,7 @@ func TestEndpointLimitStress(t *testing.T) {
 				at := enter()
 				if at < 0 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rand.IntN(3))*time.Second*20)
-					err := l.AwaitRoom(ctx, nil, "", func(func()) bool { at = enter(); return at < 0 })
+					err := l.AwaitRoom(ctx, nil, breaker.Want{}, func() bool { at = enter(); return at < 0 })
 					cancel()
 					if err != nil {
 						t.Error(err)
@@ -205,7 +205,7 @@ func TestOrderOfRoom(t *testing.T) {
 		turns := make(chan int, waiters)
 		for i := range waiters {
 			go func() {
-				err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { looks++; return e.Enter() != nil })
+				err := l.AwaitRoom(t.Context(), nil, breaker.Want{}, func() bool { looks++; return e.Enter() != nil })
 				if err != nil {
 					t.Error(err)
 				}
@@ -213,7 +213,7 @@ func TestOrderOfRoom(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		if !l.Queued() {
+		if !l.Queued(breaker.Want{}) {
 			t.Error("it is said that nobody waits")
 		}
 		for i := range waiters {
@@ -226,7 +226,7 @@ func TestOrderOfRoom(t *testing.T) {
 		if looks > 2*waiters {
 			t.Errorf("%d looks for %d served, want at most two each", looks, waiters)
 		}
-		if l.Queued() || l.Waiting() != 0 {
+		if l.Queued(breaker.Want{}) || l.Waiting() != 0 {
 			t.Errorf("%d wait", l.Waiting())
 		}
 	})
@@ -243,7 +243,7 @@ func TestRoomThatIsNone(t *testing.T) {
 		}
 		looks, served := 0, ""
 		go func() { // it may use a alone, though it says that any will do
-			err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { looks++; return a.Enter() != nil })
+			err := l.AwaitRoom(t.Context(), nil, breaker.Want{}, func() bool { looks++; return a.Enter() != nil })
 			served += "first"
 			if err != nil {
 				t.Error(err)
@@ -251,7 +251,7 @@ func TestRoomThatIsNone(t *testing.T) {
 		}()
 		synctest.Wait()
 		go func() {
-			err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { return b.Enter() != nil })
+			err := l.AwaitRoom(t.Context(), nil, breaker.Want{}, func() bool { return b.Enter() != nil })
 			served += "second,"
 			if err != nil {
 				t.Error(err)
@@ -276,48 +276,87 @@ func TestRoomThatIsNone(t *testing.T) {
 	})
 }
 
-// A place in the queue is the next one's as soon as room was found, and also where the
-// look for it panics.
-func TestPlaceInTheQueue(t *testing.T) {
-	for name, first := range map[string]func(found func()){
-		"found":  func(found func()) { found(); found(); time.Sleep(time.Hour) },
-		"panics": func(func()) { panic("mine") },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				l := newLimiter(t, breaker.Limit{Endpoint: 1, Queue: 2})
-				e := l.Endpoint("a")
-				if err := e.Enter(); err != nil {
-					t.Fatal(err)
+// Where the look for room panics, the next one looks.
+func TestLookThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, breaker.Limit{Endpoint: 1})
+		e := l.Endpoint("a")
+		if err := e.Enter(); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			defer func() { _ = recover() }()
+			_ = l.AwaitRoom(t.Context(), nil, breaker.Want{}, func() bool {
+				if e.Enter() != nil {
+					return true
 				}
-				go func() {
-					defer func() { _ = recover() }()
-					_ = l.AwaitRoom(t.Context(), nil, "", func(found func()) bool {
-						if e.Enter() != nil {
-							return true
-						}
-						e.Leave()
-						first(found)
-						return false
-					})
-				}()
-				synctest.Wait()
-				served := time.Duration(0)
-				began := time.Now()
-				go func() {
-					if err := l.AwaitRoom(t.Context(), nil, "", func(func()) bool { return e.Enter() != nil }); err != nil {
-						t.Error(err)
-					}
-					served = time.Since(began) + 1
-				}()
-				synctest.Wait()
 				e.Leave()
-				synctest.Wait()
-				if served == 0 || l.Waiting() != 0 {
-					t.Errorf("the next is not served, and %d wait", l.Waiting())
-				}
-				time.Sleep(2 * time.Hour)
+				panic("mine")
 			})
-		})
-	}
+		}()
+		synctest.Wait()
+		served := make(chan error, 1)
+		go func() {
+			served <- l.AwaitRoom(t.Context(), nil, breaker.Want{}, func() bool { return e.Enter() != nil })
+		}()
+		synctest.Wait()
+		e.Leave()
+		synctest.Wait()
+		select {
+		case err := <-served:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Fatal("the next is not served")
+		}
+		if n := l.Waiting(); n != 0 {
+			t.Errorf("%d wait", n)
+		}
+	})
+}
+
+// Those who look among other endpoints neither wait for one another nor miss what the
+// others have no use for.
+func TestOtherWants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(t, breaker.Limit{Endpoint: 1})
+		a, b := l.Endpoint("a"), l.Endpoint("b")
+		if err := a.Enter(); err != nil {
+			t.Fatal(err)
+		}
+		usesA, usesBoth := breaker.Want{By: "a"}, breaker.Want{By: "both"}
+		served := make(chan string, 10)
+		wait := func(name string, want breaker.Want, look func() bool) {
+			go func() {
+				if err := l.AwaitRoom(t.Context(), nil, want, look); err != nil {
+					t.Error(err)
+				}
+				served <- name
+			}()
+			synctest.Wait()
+		}
+		fullA := func() bool { return a.Enter() != nil }
+		known := false // to those who look among both
+		full := func() bool { return fullA() && (!known || b.Enter() != nil) }
+		wait("first", usesA, fullA)
+		wait("second", usesBoth, full)
+		known = true
+		l.Wake() // of which the first has nothing
+		if got := <-served; got != "second" {
+			t.Errorf("the %s is served by the new endpoint, want the second", got)
+		}
+		b.Leave()
+		wait("newcomer", usesBoth, full)
+		if got := <-served; got != "newcomer" {
+			t.Errorf("the %s is served at once, want the newcomer", got)
+		}
+		if l.Queued(usesBoth) || !l.Queued(usesA) {
+			t.Error("it is not said who waits")
+		}
+		a.Leave()
+		if got := <-served; got != "first" {
+			t.Errorf("the %s is served in the end, want the first", got)
+		}
+	})
 }

@@ -60,26 +60,33 @@ func (l *Limiter) Endpoint(id string) *EndpointLimit {
 	return &EndpointLimit{limiter: l, id: id}
 }
 
-// AwaitRoom takes a place in the queue and calls try, when nobody waits before it and
-// then each time that there may be room at an endpoint, until it says that not all
-// were full. Those who wait are called in the order of arrival. only is the ID of the
-// one endpoint that will do, empty where any will.
-//
-// The place in the queue is the next one's when try returns, or as soon as it calls
-// found: where it goes on to do the work, it is to call that when it has a place.
+// Want says which places at endpoints will do, so that those who want the same are
+// served in the order of arrival.
+type Want struct {
+	// By is what they have in common who look among the same endpoints, such as a
+	// *balancer.View. It must be comparable; nil is as good as any.
+	By any
+
+	// Endpoint is the ID of the only endpoint that will do; empty means any.
+	Endpoint string
+}
+
+// AwaitRoom takes a place in the queue and calls try, when nobody waits before it who
+// wants the same, and then each time that there may be room at an endpoint, until it
+// says that not all were full. try looks for room and takes it, and is not to do the
+// work as well: as long as it runs, those who come later wait.
 //
 // The error is ErrLimit where the queue is full, when try is not called, or stop,
 // which may be nil, is closed, and ErrLimit wrapped with the cause where ctx ends.
-func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, only string, try func(found func()) (full bool)) error {
-	w, first, err := l.room.join(only)
+func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, want Want, try func() (full bool)) error {
+	w, first, err := l.room.join(want)
 	if err != nil {
 		return err
 	}
-	found := func() { l.room.leave(w) }
-	defer found()
+	defer l.room.leave(w)
 	for look := first; ; look = true {
 		if look {
-			if !try(found) {
+			if !try() {
 				return nil
 			}
 			l.room.missed(w)
@@ -90,9 +97,9 @@ func (l *Limiter) AwaitRoom(ctx context.Context, stop <-chan struct{}, only stri
 	}
 }
 
-// Queued reports whether calls wait for a place at any endpoint, so that one more is
-// not to look for itself.
-func (l *Limiter) Queued() bool { return l.room.open.Load() > 0 }
+// Queued reports whether calls wait that want the same, so that one more is not to
+// look for itself.
+func (l *Limiter) Queued(want Want) bool { return l.room.queued(want) }
 
 // Wake has those who wait for room at an endpoint look again: there may be another
 // endpoint by now.

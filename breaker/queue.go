@@ -22,18 +22,18 @@ type waiter struct {
 	woken chan *EndpointLimit // where there may be room, nil meaning anywhere
 	place *list.Element       // guarded by queue.mu; nil when it has left
 
-	only  string         // the only endpoint that will do, any if empty; of a room's
+	want  Want           // of a room's
 	where *EndpointLimit // what it was woken with last; its own
 }
 
 func (q *queue) len() int { return int(q.n.Load()) }
 
 // joinLocked takes a place at the end, if there is one.
-func (q *queue) joinLocked(only string) (*waiter, error) {
+func (q *queue) joinLocked(want Want) (*waiter, error) {
 	if q.list.Len() >= q.most {
 		return nil, ErrLimit
 	}
-	w := &waiter{woken: make(chan *EndpointLimit, 1), only: only}
+	w := &waiter{woken: make(chan *EndpointLimit, 1), want: want}
 	w.place = q.list.PushBack(w)
 	q.n.Add(1)
 	return w, nil
@@ -90,7 +90,7 @@ func (s *slots) acquire(ctx context.Context, stop <-chan struct{}) error {
 		q.mu.Unlock()
 		return nil
 	}
-	w, err := q.joinLocked("")
+	w, err := q.joinLocked(Want{})
 	q.mu.Unlock()
 	if err != nil {
 		return err

@@ -1,63 +1,63 @@
 package breaker
 
-import (
-	"container/list"
-	"sync/atomic"
-)
+import "container/list"
 
 // room is the queue of those who wait for a place at an endpoint. It hands out no
 // places: who is woken looks for one, since which endpoint it is to be is for a policy
 // to say. Until then it keeps its place in the queue.
 //
-// Nobody is overtaken by one that would take the same places: any of them, or those of
-// one endpoint. Whoever leaves wakes the next, since where there was room for one there
-// may be room for two; that costs one look in vain for each that is served.
+// Nobody is overtaken by one that wants the same. Whoever leaves wakes the next of
+// these, since where there was room for one there may be room for two; that costs one
+// look in vain for each that is served.
 type room struct {
 	queue
-	open atomic.Int32 // how many wait for any endpoint, for who only looks
+	wants map[Want]int // how many want the same; guarded by mu
 }
 
 // join takes a place at the end, if there is one. first reports whether nobody is
-// before it who would take the same.
-func (r *room) join(only string) (w *waiter, first bool, err error) {
+// before it who wants the same.
+func (r *room) join(want Want) (w *waiter, first bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w, err = r.joinLocked(only); err != nil {
+	if w, err = r.joinLocked(want); err != nil {
 		return nil, false, err
 	}
-	if only != "" {
-		return w, r.firstLocked(w), nil
+	if r.wants == nil {
+		r.wants = make(map[Want]int)
 	}
-	return w, r.open.Add(1) == 1, nil
+	r.wants[want]++
+	return w, r.wants[want] == 1, nil
 }
 
-// firstLocked reports whether nobody before w waits for w's endpoint alone.
-func (r *room) firstLocked(w *waiter) bool {
-	for e := w.place.Prev(); e != nil; e = e.Prev() {
-		if e.Value.(*waiter).only == w.only {
-			return false
-		}
+func (r *room) queued(want Want) bool {
+	if r.len() == 0 {
+		return false
 	}
-	return true
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.wants[want] > 0
 }
 
-// leave gives a place up. It may be called more than once.
+// leave gives a place up. Where the waiter was woken, and did nothing with it, others
+// are.
 func (r *room) leave(w *waiter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w.place == nil {
-		return
-	}
 	r.leaveLocked(w)
-	if w.only == "" {
-		r.open.Add(-1)
+	if r.wants[w.want]--; r.wants[w.want] == 0 {
+		delete(r.wants, w.want)
 	}
 	for _, e := range [...]*EndpointLimit{w.where, w.pending()} {
 		if e.spare() {
 			wakeFor(e, r.list.Front())
 		}
 	}
-	r.wakeNextLocked(w.only)
+	for next := r.list.Front(); next != nil; next = next.Next() {
+		if other := next.Value.(*waiter); other.want == w.want {
+			other.wake(nil)
+			return
+		}
+	}
 }
 
 // pending is what the waiter was woken with and has not seen, nil without.
@@ -70,18 +70,8 @@ func (w *waiter) pending() *EndpointLimit {
 	}
 }
 
-// wakeNextLocked has the next look that would take the same as one that has left.
-func (r *room) wakeNextLocked(only string) {
-	for next := r.list.Front(); next != nil; next = next.Next() {
-		if w := next.Value.(*waiter); w.only == only {
-			w.wake(nil)
-			return
-		}
-	}
-}
-
 // missed is called when a waiter found no room where it was woken for some. What is
-// none for it may be room for another: one that comes by other connections.
+// none for it may be room for another, who looks among other endpoints.
 func (r *room) missed(w *waiter) {
 	e := w.where
 	w.where = nil
@@ -90,9 +80,7 @@ func (r *room) missed(w *waiter) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w.place != nil {
-		wakeFor(e, w.place.Next())
-	}
+	wakeFor(e, w.place.Next())
 }
 
 // freed is called when a place at an endpoint was given back.
@@ -105,17 +93,19 @@ func (r *room) freed(e *EndpointLimit) {
 	wakeFor(e, r.list.Front())
 }
 
-// wake has those look who may find room now that there are other endpoints.
+// wake has those look who may find room now that there are other endpoints: the first
+// of each that want the same. Who finds some wakes the next.
 func (r *room) wake() {
 	if r.len() == 0 {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	woken := false
-	for next := r.list.Front(); next != nil; next = next.Next() {
-		if w := next.Value.(*waiter); w.only != "" || !woken {
-			woken = w.wake(nil) && w.only == "" || woken
+	woken := make(map[Want]bool, len(r.wants))
+	for next := r.list.Front(); next != nil && len(woken) < len(r.wants); next = next.Next() {
+		if w := next.Value.(*waiter); !woken[w.want] {
+			woken[w.want] = true
+			w.wake(nil)
 		}
 	}
 }
@@ -123,7 +113,7 @@ func (r *room) wake() {
 // wakeFor wakes the first, from one on, that would take a place at an endpoint.
 func wakeFor(e *EndpointLimit, next *list.Element) {
 	for ; next != nil; next = next.Next() {
-		if w := next.Value.(*waiter); (w.only == "" || w.only == e.id) && w.wake(e) {
+		if w := next.Value.(*waiter); (w.want.Endpoint == "" || w.want.Endpoint == e.id) && w.wake(e) {
 			return
 		}
 	}

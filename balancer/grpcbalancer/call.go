@@ -34,6 +34,8 @@ type call struct {
 	injects bool             // see willInject, before which nobody else has the call
 	policy  *policy          // of the last pick that found a node; guarded by mu
 	refusal error            // why this invocation's last pick found no node; guarded by mu
+	full    *policy          // whose endpoints were all full for it, nil if that was not why; guarded by mu
+	room    balancer.Lease   // a place that it has waited for, zero without; guarded by mu
 	outcome balancer.Outcome // of the last attempt; guarded by mu
 	node    *balancer.Node   // it was on, nil before the first; guarded by mu
 	lastErr error            // what an earlier invocation ended with; guarded by mu
@@ -72,7 +74,7 @@ func (c *call) prepare(stoppable bool) context.Context {
 
 // roundLocked begins another invocation.
 func (c *call) roundLocked() {
-	c.sent, c.refusal = false, nil
+	c.sent, c.refusal, c.full = false, nil, nil
 	c.stream.finished, c.stream.err = false, nil
 	c.round++
 	c.late.Store(false)
@@ -228,6 +230,7 @@ func (c *call) end(err error) {
 func (c *call) abandon() {
 	c.finish = nil
 	c.finishInvocation()
+	c.leaveRoom()
 	c.end(nil)
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/breaker"
 )
 
 // gRPC's API for resolvers and load balancing policies is experimental. What
@@ -448,6 +449,9 @@ func (p *picker) Pick(pick lb.PickInfo) (lb.PickResult, error) {
 	if err != nil {
 		if c != nil && !errors.Is(err, lb.ErrNoSubConnAvailable) {
 			c.refusal = err
+			if errors.Is(err, breaker.ErrLimit) || info.Full() {
+				c.full = p.policy
+			}
 		}
 		a.recycle()
 		return lb.PickResult{}, err
@@ -459,28 +463,58 @@ func (p *picker) Pick(pick lb.PickInfo) (lb.PickResult, error) {
 	return lb.PickResult{SubConn: sub, Done: a.done, Metadata: a.md}, nil
 }
 
-// pick leases a node for the attempt. The view may not know yet that a
-// connection was lost: its node is avoided.
+// pick leases a node for the attempt, unless the call has a place already, or is to
+// wait for one. The view may not know yet that a connection was lost: its node is
+// avoided.
 func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
+	if c := t.call; c != nil {
+		lease := c.room
+		c.room = balancer.Lease{}
+		switch {
+		case lease.Node() != nil:
+			if sub := p.connect(t, &lease); sub != nil {
+				return sub, nil
+			}
+		case c.core.Queues(p.policy.view):
+			return nil, limited(explain(p.policy.service.Name(), breaker.ErrLimit))
+		}
+	}
 	for {
 		lease, err := p.policy.view.Pick(info)
 		if err != nil {
 			return nil, p.policy.refusal(err, info)
 		}
 		n := lease.Node()
-		if l := p.policy.link(n); l != nil {
-			if sub := l.subConn(); sub != nil {
-				t.lease, t.link = lease, l
-				return sub, nil
-			}
+		if sub := p.connect(t, &lease); sub != nil {
+			return sub, nil
 		}
-		lease.Release()
 		if info.Avoids(n) {
 			// One that the call tried before is all there is, and it has no connection.
 			return nil, p.policy.refusal(balancer.ErrNoEndpoints, info)
 		}
 		info.Avoid(n)
 	}
+}
+
+// connect returns the connection to the lease's node, which becomes the attempt's, or
+// undoes the lease where there is none.
+func (p *picker) connect(t *try, lease *balancer.Lease) lb.SubConn {
+	l, sub := p.policy.connection(lease.Node())
+	if sub == nil {
+		lease.Undo()
+		return nil
+	}
+	t.lease, t.link = *lease, l
+	return sub
+}
+
+// connection returns the link to a node, and its connection, nil without.
+func (p *policy) connection(n *balancer.Node) (*link, lb.SubConn) {
+	l := p.link(n)
+	if l == nil {
+		return nil, nil
+	}
+	return l, l.subConn()
 }
 
 // refusal is what a call is told that finds no node: to wait where one is coming,

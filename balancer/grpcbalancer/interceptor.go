@@ -60,20 +60,19 @@ func (i *interceptors) unary(ctx context.Context, method string, req, reply any,
 // once makes an invocation, with its hedge if it is to have one, as soon as there is
 // room for it.
 func (c *call) once(method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts []grpc.CallOption) (err error) {
-	if c.core.Queues() {
-		return c.awaitRoom(nil, method, req, reply, cc, invoke, opts)
+	alone := func() error {
+		defer c.leaveRoom()
+		err := invoke(c.prepare(true), method, req, reply, cc, opts...)
+		c.finishInvocation()
+		return err
 	}
 	if h := c.hedged(req, reply); h != nil {
 		h.method, h.cc, h.invoke, h.opts = method, cc, invoke, opts
 		err = h.run()
 	} else {
-		err = invoke(c.prepare(true), method, req, reply, cc, opts...)
-		c.finishInvocation()
+		err = alone()
 	}
-	if err != nil && c.full() {
-		return c.awaitRoom(err, method, req, reply, cc, invoke, opts)
-	}
-	return err
+	return c.inTurn(err, alone)
 }
 
 // open makes a call that is a stream.

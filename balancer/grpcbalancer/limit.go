@@ -1,35 +1,43 @@
 package grpcbalancer
 
 import (
+	"context"
 	"errors"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
 )
 
 // admit waits for the call's place among those in flight. The error is the caller's.
 func (c *call) admit() error {
-	err := c.core.Admit()
+	if err := c.core.Admit(); err != nil {
+		return c.notAdmitted(err)
+	}
+	return nil
+}
+
+// notAdmitted is what the caller is told of a wait that ended in vain.
+func (c *call) notAdmitted(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case err == nil:
-		return nil
 	case c.core.TimedOut():
-		c.mu.Lock()
-		defer c.mu.Unlock()
 		c.refusal = c.core.Error("", err)
 		return c.timeoutLocked()
 	case c.Err() != nil:
 		return status.FromContextError(c.Err()).Err()
 	case errors.Is(err, breaker.ErrLimit):
-		return limited(c.core.Error("", err))
+		c.refusal = limited(c.core.Error("", err))
 	case errors.Is(err, fairlead.ErrClosed):
-		return closedError(c.core.ServiceName())
+		c.refusal = closedError(c.core.ServiceName())
+	default:
+		c.refusal = unavailable(c.core.Error("", err))
 	}
-	return unavailable(c.core.Error("", err))
+	return c.refusal
 }
 
 // limited gives an error the status of what there is too much of.
@@ -37,35 +45,69 @@ func limited(err error) error {
 	return &callError{err, status.New(codes.ResourceExhausted, err.Error())}
 }
 
-// full reports whether the call's first invocation came to nothing because all
-// endpoints were full. A later one, of a retry, is not waited for.
-func (c *call) full() bool {
+// fullAt returns the policy that refused the call's first invocation because all its
+// endpoints were full, or because others wait for them, nil where that is not why it
+// came to nothing. A later one, of a retry, is not waited for.
+func (c *call) fullAt() *policy {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.sent && c.lastErr == nil && c.core.Info().Full()
+	if c.sent || c.lastErr != nil {
+		return nil
+	}
+	return c.full
 }
 
-// awaitRoom invokes again when there may be room at an endpoint, until there is.
-// err is what the call came to before.
-func (c *call) awaitRoom(err error, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts []grpc.CallOption) error {
-	full := c.core.AwaitRoom(func() bool {
-		err = invoke(c.prepare(true), method, req, reply, cc, opts...)
-		c.finishInvocation()
-		return err != nil && c.full()
-	})
-	switch {
-	case full == nil:
-		return err
-	case c.core.TimedOut():
-		return err // which explain makes a timeout of
-	case c.Err() != nil:
-		return status.FromContextError(c.Err()).Err()
-	case errors.Is(full, fairlead.ErrClosed):
-		err = closedError(c.core.ServiceName())
+// inTurn makes another invocation, with a place at an endpoint, whenever there is one,
+// for as long as the last came to nothing for want of it. err is what that came to.
+func (c *call) inTurn(err error, invoke func() error) error {
+	for err != nil {
+		p := c.fullAt()
+		if p == nil {
+			return err
+		}
+		if err := c.awaitRoom(p); err != nil {
+			return err
+		}
+		err = invoke()
+	}
+	return nil
+}
+
+// errPolicyClosed ends the wait of a call whose ClientConn was closed, or went idle: the
+// next invocation finds out.
+var errPolicyClosed = errors.New("grpcbalancer: the policy was closed")
+
+// awaitRoom takes a place at an endpoint as soon as there is one.
+func (c *call) awaitRoom(p *policy) error {
+	ctx, cancel := context.WithCancelCause(c)
+	defer cancel(nil)
+	stop := context.AfterFunc(p.open, func() { cancel(errPolicyClosed) })
+	defer stop()
+	err := c.core.AwaitRoom(ctx, p.view, func() (full bool) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.refusal = err
-		return err
+		lease, err := p.view.Pick(c.core.Info())
+		if err != nil {
+			return c.core.Info().Full()
+		}
+		if _, sub := p.connection(lease.Node()); sub == nil {
+			lease.Undo()
+			return true // the view will hear of it, and so will we
+		}
+		c.room = lease
+		return false
+	})
+	if err == nil || errors.Is(err, errPolicyClosed) {
+		return nil
 	}
-	return limited(c.core.Error("", full))
+	return c.notAdmitted(err)
+}
+
+// leaveRoom gives back the place of an invocation that did not come to use it.
+func (c *call) leaveRoom() {
+	c.mu.Lock()
+	lease := c.room
+	c.room = balancer.Lease{}
+	c.mu.Unlock()
+	lease.Release()
 }

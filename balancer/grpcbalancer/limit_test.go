@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	health "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead"
@@ -309,5 +310,109 @@ func TestWaitBesideAProbe(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A call whose time runs out in the queue fails, and is told why.
+func TestTimeoutInTheQueue(t *testing.T) {
+	const calls = 20
+	f := newFleet(t, 1, fairlead.WithLimit(breaker.Limit{Endpoint: 1}), fairlead.WithTimeout(300*time.Millisecond))
+	mustCheck(t, f.conn, 1)
+	holdCalls(f.backends[0])
+	done := make(chan error, calls)
+	for range calls {
+		go func() { done <- check(context.Background(), f.conn) }()
+	}
+	limited := 0
+	for range calls {
+		err := <-done
+		if status.Code(err) != codes.DeadlineExceeded || !errors.Is(err, fairlead.ErrTimeout) {
+			t.Errorf("error %v, want a timeout", err)
+		}
+		if errors.Is(err, breaker.ErrLimit) {
+			limited++
+		}
+	}
+	if limited == 0 {
+		t.Errorf("none of %d was told that there were too many", calls)
+	}
+}
+
+// A call that waits for room is told what comes in between: its interceptor fails, or
+// its ClientConn is closed.
+func TestWaitThatFails(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fail func(conn *grpc.ClientConn, bad *atomic.Bool, free func())
+		want codes.Code
+	}{
+		"interceptor":       {func(_ *grpc.ClientConn, bad *atomic.Bool, free func()) { bad.Store(true); free() }, codes.Unauthenticated},
+		"closed ClientConn": {func(conn *grpc.ClientConn, _ *atomic.Bool, _ func()) { conn.Close() }, codes.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			backends, addrs := newBackends(t, 1)
+			mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...)}, fairlead.WithLimit(breaker.Limit{Endpoint: 1}))
+			var bad atomic.Bool
+			conn := dial(t, mesh, "fairlead:///users", grpc.WithChainUnaryInterceptor(
+				func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+					if bad.Load() {
+						return status.Error(codes.Unauthenticated, "no token")
+					}
+					return invoke(ctx, method, req, reply, cc, opts...)
+				}))
+			other := dial(t, mesh, "fairlead:///users")
+			calls := holdCalls(backends[0])
+			first := make(chan error, 1)
+			go func() { first <- check(t.Context(), other) }()
+			free := calls.next(t)
+			done := make(chan error, 1)
+			go func() { done <- check(t.Context(), conn) }()
+			eventually(t, "the call waits", func() bool { return mesh.Status().Services[0].Waiting == 1 })
+			tt.fail(conn, &bad, free)
+			select {
+			case err := <-done:
+				if status.Code(err) != tt.want {
+					t.Errorf("error %v, want %v", err, tt.want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Error("the call waits for ever")
+			}
+			if !bad.Load() {
+				free()
+			}
+			<-first
+			eventually(t, "nothing is left", func() bool {
+				s := mesh.Status().Services[0]
+				return s.Waiting == 0 && s.Endpoints[0].InFlight == 0
+			})
+		})
+	}
+}
+
+// Connections come and go while calls wait for room: none waits beside a free place.
+func TestRoomOverShortConnections(t *testing.T) {
+	var addrs []string
+	for range 2 {
+		addrs = append(addrs, newBackend(t, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 3 * time.Millisecond})).addr)
+	}
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...)},
+		fairlead.WithLimit(breaker.Limit{Endpoint: 1, Queue: 1000}), fairlead.WithoutBreaker())
+	conn := dial(t, mesh, "fairlead:///users")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var callers sync.WaitGroup
+	for range 40 {
+		callers.Go(func() {
+			for range 50 {
+				if err := check(ctx, conn, grpc.WaitForReady(true)); status.Code(err) == codes.DeadlineExceeded {
+					t.Error("a call waits for ever")
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+	s := mesh.Status().Services[0]
+	if n := s.Endpoints[0].InFlight + s.Endpoints[1].InFlight; n != 0 || s.Waiting != 0 {
+		t.Errorf("%d attempts are left, and %d wait", n, s.Waiting)
 	}
 }
