@@ -45,7 +45,6 @@ func memoryTables(h *host) ([]*table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
-		fmt.Fprintf(h.log, "\t%v\n", row)
 		t.rows = append(t.rows, row)
 	}
 	return []*table{t}, nil

@@ -31,10 +31,6 @@ func (r *result) cost() string {
 
 func (r *result) allocations() string { return fmt.Sprintf("%.0f", r.allocs) }
 
-func (r *result) String() string {
-	return fmt.Sprintf("%s: %s, %s, %s allocations", r.name, duration(median(r.cpu)), times(median(r.ratio)), r.allocations())
-}
-
 // median is the middle of values, which are not changed; 0 of none.
 func median(values []float64) float64 {
 	if len(values) == 0 {

@@ -132,9 +132,10 @@ func picked(b *balancer.Balancer) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	addr := lease.Node().Addr()
 	lease.Report(balancer.Outcome{Verdict: balancer.Success})
 	lease.Release()
-	return lease.Node().Addr(), nil
+	return addr, nil
 }
 
 // gated is a Balancer whose nodes have a gate each, and which says when it has built.
