@@ -194,16 +194,18 @@ func (d *discipline) table(h *host, cores int, sizes []int) (*table, error) {
 		title += fmt.Sprintf(", %d callers at a time", cores)
 	}
 	t := newSizeTable(title, d.about(sizes, cores))
+	var first []*result
 	for _, n := range sizes {
 		results, err := h.run(d.contest(n, cores))
 		if err != nil {
 			return nil, err
 		}
 		t.add(n, results, (*result).cost)
-		if n == 10 {
-			t.extra("allocations", results, (*result).allocations)
+		if n == sizes[0] {
+			first = results
 		}
 	}
+	t.extra("allocations, n = "+group(sizes[0]), first, (*result).allocations)
 	return t.table(), nil
 }
 
