@@ -15,6 +15,8 @@ FUZZTIME = 5s
 SOAK       = 10m
 FAULTBENCH = cd internal/faultbench && GOWORK=off go run
 
+BENCH = cd internal/bench && GOWORK=off go run .
+
 .PHONY: test lint fuzz consul bench faults soak help
 
 help: ## this list
@@ -34,8 +36,8 @@ fuzz: ## a short smoke run of every fuzz target
 consul: ## build the real Consul agent that the tests run, into .bin/
 	@./internal/consultool/build.sh
 
-bench: ## benchmarks of the root module
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## us beside our peers: 10 minutes, into docs/benchmarks.md; RUN chooses sections, which are only printed
+	@$(BENCH) $(if $(RUN),-run '$(RUN)',-out ../../docs/benchmarks.md)
 
 faults: consul ## endpoints fail in all ways we know, and bounds must hold: 10 minutes, see internal/faultbench
 	@$(FAULTBENCH) . $(if $(SEED),-seed $(SEED)) $(if $(RUN),-run '$(RUN)')

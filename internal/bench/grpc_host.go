@@ -3,13 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
 	lb "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
 	estats "google.golang.org/grpc/experimental/stats"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
-	"runtime"
-	"sync"
 )
 
 // grpcHost is the ClientConn of a balancer whose endpoints are all connected at
@@ -77,7 +79,7 @@ func (h *grpcHost) open(state resolver.State, atOnce bool) error {
 	if !atOnce {
 		return h.update(state)
 	}
-	for range 10 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		var up sync.WaitGroup
 		updated := make(chan struct{})
 		up.Go(func() { h.settleUntil(updated) })

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// host runs contests, and tells its log what was seen so far.
+// host runs contests, and tells its log which.
 type host struct {
 	effort
 	log io.Writer
@@ -14,9 +14,5 @@ type host struct {
 // run runs a contest.
 func (h *host) run(c *contest) ([]*result, error) {
 	fmt.Fprintln(h.log, c.name)
-	results, err := c.run(h.effort)
-	for _, r := range results {
-		fmt.Fprintf(h.log, "\t%v\n", r)
-	}
-	return results, err
+	return c.run(h.effort)
 }

@@ -45,7 +45,6 @@ func memoryTables(h *host) ([]*table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", w.name, err)
 		}
-		fmt.Fprintf(h.log, "\t%v\n", row)
 		t.rows = append(t.rows, row)
 	}
 	return []*table{t}, nil
@@ -54,17 +53,16 @@ func memoryTables(h *host) ([]*table, error) {
 func (w *weighed) row(n int) ([]string, error) {
 	row := []string{w.name}
 	for _, make := range []hold{w.unused, w.memory, w.sockets, w.perService} {
-		if make == nil {
-			row = append(row, absent)
-			continue
+		heap, stacks := absent, absent
+		if make != nil {
+			m, err := weigh(n, make)
+			if err != nil {
+				return nil, err
+			}
+			heap, stacks = size(m.heap), size(m.stacks)
 		}
-		m, err := weigh(n, make)
-		if err != nil {
-			return nil, err
-		}
-		row = append(row, size(m.heap))
-		if len(row) == 4 {
-			row = append(row, size(m.stacks))
+		if row = append(row, heap); len(row) == 4 {
+			row = append(row, stacks)
 		}
 	}
 	return row, nil

@@ -84,10 +84,11 @@ func startNginx(s *site) (*nginx, error) {
 		return nil, err
 	}
 	n := &nginx{dir: dir, addr: addr}
-	if err := n.configure(s); err != nil {
-		return nil, err
+	err = n.configure(s)
+	if err == nil {
+		err = n.begin(exec.Command("nginx", "-p", dir, "-c", n.conf(), "-e", filepath.Join(dir, "error.log")))
 	}
-	if err := n.begin(exec.Command("nginx", "-p", dir, "-c", n.conf(), "-e", filepath.Join(dir, "error.log"))); err != nil {
+	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}

@@ -11,8 +11,14 @@ import (
 // go-kit's balancers, which count nothing.
 var (
 	kitRoundRobin = kit("round robin", lb.NewRoundRobin)
-	kitRandom     = kit("random", func(e sd.Endpointer) lb.Balancer { return lb.NewRandom(e, 1) })
+	kitRandom     = serial(kit("random", func(e sd.Endpointer) lb.Balancer { return lb.NewRandom(e, 1) }))
 )
+
+// serial is a chooser that is not safe for concurrent use.
+func serial(c chooser) chooser {
+	c.unsafe = true
+	return c
+}
 
 func kitFleet(n int) sd.FixedEndpointer {
 	fleet := make(sd.FixedEndpointer, n)

@@ -17,10 +17,15 @@ type chooser struct {
 	name  string
 	most  int // endpoints at which it is started; 0 is any number
 	start func(n int) (worker, error)
+
+	// unsafe is not for concurrent use.
+	unsafe bool
 }
 
-// fits reports whether it is started at n endpoints.
-func (c *chooser) fits(n int) bool { return c.most == 0 || n <= c.most }
+// fits reports whether it is started at n endpoints and so many callers.
+func (c *chooser) fits(n, callers int) bool {
+	return (c.most == 0 || n <= c.most) && (callers == 1 || !c.unsafe)
+}
 
 // discipline is what choosers of the same kind are compared in.
 type discipline struct {
@@ -72,7 +77,7 @@ func disciplines() []discipline {
 func (d *discipline) contest(n, callers int) *contest {
 	c := &contest{name: fmt.Sprintf("%s, %d endpoints", d.title, n), parallel: callers}
 	for _, ch := range d.all() {
-		if ch.fits(n) {
+		if ch.fits(n, callers) {
 			c.entries = append(c.entries, entry{ch.name, func() (worker, error) { return ch.start(n) }})
 		}
 	}
@@ -155,11 +160,10 @@ func ours(name string, policy balancer.Policy, weight func(int) int) chooser {
 			return nil
 		}
 		where := func() (string, error) {
-			lease, err := b.Pick(&balancer.Info{Context: user})
+			lease, err := b.Pick(&balancer.Info{Context: user}) // never done, so that it is counted
 			if err != nil {
 				return "", err
 			}
-			defer lease.Release()
 			return lease.Node().Addr(), nil
 		}
 		return worker{work: work, where: where, stop: b.Close}, nil
@@ -189,28 +193,33 @@ func (d *discipline) table(h *host, cores int, sizes []int) (*table, error) {
 	if cores > 1 {
 		title += fmt.Sprintf(", %d callers at a time", cores)
 	}
-	t := newSizeTable(title, d.about(sizes))
+	t := newSizeTable(title, d.about(sizes, cores))
+	var first []*result
 	for _, n := range sizes {
 		results, err := h.run(d.contest(n, cores))
 		if err != nil {
 			return nil, err
 		}
 		t.add(n, results, (*result).cost)
-		if n == 10 {
-			t.extra("allocations", results, (*result).allocations)
+		if n == sizes[0] {
+			first = results
 		}
 	}
+	t.extra("allocations, n = "+group(sizes[0]), first, (*result).allocations)
 	return t.table(), nil
 }
 
 // all are the discipline's choosers, behind what they are measured by.
 func (d *discipline) all() []chooser { return append([]chooser{slot, slotAndCount}, d.choosers...) }
 
-func (d *discipline) about(sizes []int) string {
+func (d *discipline) about(sizes []int, callers int) string {
 	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself."
 	for _, ch := range d.choosers {
-		if !ch.fits(slices.Max(sizes)) {
+		if !ch.fits(slices.Max(sizes), 1) {
 			text += fmt.Sprintf(" %s is not started beyond %s endpoints: it makes all anew for each connection that comes up.", ch.name, group(ch.most))
+		}
+		if !ch.fits(1, callers) {
+			text += fmt.Sprintf(" %s is not safe for concurrent use.", ch.name)
 		}
 	}
 	return text

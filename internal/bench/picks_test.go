@@ -10,7 +10,7 @@ import (
 
 func TestPicks(t *testing.T) {
 	for _, d := range disciplines() {
-		for _, n := range []int{3, 100} {
+		for _, n := range []int{3, 10} {
 			for _, cores := range []int{1, runtime.GOMAXPROCS(0)} {
 				runs(t, d.contest(n, cores))
 			}
@@ -68,7 +68,7 @@ func TestPicksTableAtMost(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := table.rows[len(table.rows)-1]
-	if last[0] != zeroConsistentHash.name || last[len(last)-1] != absent || last[1] == absent {
+	if last[0] != zeroConsistentHash.name || last[2] != absent || last[1] == absent {
 		t.Errorf("the last line is %q", last)
 	}
 	if !strings.Contains(table.about, zeroConsistentHash.name) {

@@ -8,7 +8,7 @@ import (
 // result is what a contest saw of one entry.
 type result struct {
 	name          string
-	cpu, wall     []float64 // nanoseconds for one piece of work, by round
+	cpu           []float64 // nanoseconds for one piece of work, by round
 	p50           []float64 // nanoseconds that one piece takes, by round; none where nobody asks
 	ratio         []float64 // of CPU time, to the first entry's of the same round
 	slower        []float64 // of p50, likewise
@@ -30,10 +30,6 @@ func (r *result) cost() string {
 }
 
 func (r *result) allocations() string { return fmt.Sprintf("%.0f", r.allocs) }
-
-func (r *result) String() string {
-	return fmt.Sprintf("%s: %s, %s, %s allocations", r.name, duration(median(r.cpu)), times(median(r.ratio)), r.allocations())
-}
 
 // median is the middle of values, which are not changed; 0 of none.
 func median(values []float64) float64 {

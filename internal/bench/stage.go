@@ -59,17 +59,16 @@ func (s *stage) round() error {
 	if err != nil {
 		return err
 	}
-	began, spent := time.Now(), cpuTime()
+	spent := cpuTime()
 	if err := s.do(s.n); err != nil {
 		return err
 	}
-	spent, wall := cpuTime()-spent, time.Since(began)
+	spent = cpuTime() - spent
 	after, err := s.helped()
 	if err != nil {
 		return err
 	}
 	s.cpu = append(s.cpu, float64(spent+after-helped)/float64(s.n))
-	s.wall = append(s.wall, float64(wall)/float64(s.n))
 	if s.took != nil {
 		s.p50 = append(s.p50, s.took.take())
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -111,7 +112,7 @@ func three(v float64) string {
 	case v < 100:
 		return fmt.Sprintf("%.1f", v)
 	default:
-		return fmt.Sprintf("%.0f", v)
+		return group(int(math.Round(v)))
 	}
 }
 

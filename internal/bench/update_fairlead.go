@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/discovery"
@@ -67,25 +65,23 @@ func oursUpdated() []updater {
 				b.Close()
 				return nil, err
 			}
-			return &turner{turn, func() (string, error) { return picked(b) }, b.Close}, nil
+			return &turner{turn: turn, where: func() (string, error) { return picked(b) }, stop: b.Close}, nil
 		}})
 	}
 	return all
 }
 
-// oursFlipped changes a gate's mind and waits until the pickers know. Policies that
-// make tables have a line elsewhere: they are made once a second.
+// oursFlipped changes gates' minds and waits until the pickers know. Policies that
+// make tables are left out: theirs are made once a second.
 func oursFlipped() []updater {
 	var all []updater
 	for _, p := range policies()[:4] {
 		all = append(all, updater{name: "fairlead " + p.name, start: func(from, _ []string) (*turner, error) {
-			g := newGated(p.policy)
-			if err := g.update(fleetOf(from, p.weight)); err != nil {
+			g, err := newFlock(p, from)
+			if err != nil {
 				return nil, err
 			}
-			flipped := from[len(from)/2]
-			turn := func(forth bool) error { return g.flipAndWait(flipped, forth) }
-			return &turner{turn, func() (string, error) { return picked(g.Balancer) }, g.Close}, nil
+			return &turner{turn: g.turn, where: func() (string, error) { return picked(g.members[0].Balancer) }, stop: g.close, work: g.work}, nil
 		}})
 	}
 	return all
@@ -114,7 +110,7 @@ func pickersMade() []updater {
 				}
 				return n.Addr(), nil
 			}
-			return &turner{turn, where, g.Close}, nil
+			return &turner{turn: turn, where: where, stop: g.Close}, nil
 		}})
 	}
 	return all
@@ -132,66 +128,8 @@ func picked(b *balancer.Balancer) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	addr := lease.Node().Addr()
 	lease.Report(balancer.Outcome{Verdict: balancer.Success})
 	lease.Release()
-	return lease.Node().Addr(), nil
-}
-
-// gated is a Balancer whose nodes have a gate each, and which says when it has built.
-type gated struct {
-	*balancer.Balancer
-	gates map[string]*gate // by address
-	built chan struct{}
-}
-
-func newGated(policy balancer.Policy) *gated {
-	g := &gated{gates: make(map[string]*gate), built: make(chan struct{}, 1)}
-	g.Balancer = balancer.New(balancer.Config{Policy: policy, Join: g.join})
-	return g
-}
-
-func (g *gated) join(n *balancer.Node) (any, []balancer.Gate) {
-	own := &gate{}
-	g.gates[n.Addr()] = own
-	return nil, []balancer.Gate{own}
-}
-
-// update makes endpoints the members, for the first time.
-func (g *gated) update(endpoints []discovery.Endpoint) error {
-	if err := g.Update(endpoints); err != nil {
-		g.Close()
-		return err
-	}
-	g.Follow(func() {
-		select {
-		case g.built <- struct{}{}:
-		default:
-		}
-	})
-	return nil
-}
-
-func (g *gated) flip(addr string, refuse bool) {
-	state := balancer.Admitting
-	if refuse {
-		state = balancer.Refusing
-	}
-	g.gates[addr].set(state)
-}
-
-// flipAndWait waits until what was built knows of the flip.
-func (g *gated) flipAndWait(addr string, refuse bool) error {
-	g.flip(addr, refuse)
-	for deadline := time.NewTimer(patience); ; {
-		ready, total := g.Ready()
-		if refuse == (ready < total) {
-			deadline.Stop()
-			return nil
-		}
-		select {
-		case <-g.built:
-		case <-deadline.C:
-			return fmt.Errorf("%d of %d nodes are ready, %v after one changed", ready, total, patience)
-		}
-	}
+	return addr, nil
 }

@@ -12,6 +12,30 @@ import (
 	"google.golang.org/grpc/connectivity"
 )
 
+// peersUpdated take in a new set of endpoints.
+func peersUpdated() []updater {
+	return []updater{
+		httplbUpdated,
+		kratosUpdated,
+		grpcUpdated("grpc-go round_robin", roundRobin),
+		grpcUpdated("grpc-go weighted_round_robin", weightedRoundRobin),
+		grpcUpdated("grpc-go least_request", leastRequest),
+		grpcUpdated("grpc-go ring_hash", ringHash),
+		grpcUpdated("go-zero p2c_ewma", p2cEWMA),
+	}
+}
+
+// peersFlipped take in that one endpoint stops or begins to be ready.
+func peersFlipped() []updater {
+	return []updater{
+		httplbFlipped,
+		grpcFlipped("grpc-go round_robin", roundRobin),
+		grpcFlipped("grpc-go weighted_round_robin", weightedRoundRobin),
+		grpcFlipped("grpc-go least_request", leastRequest),
+		grpcFlipped("go-zero p2c_ewma", p2cEWMA),
+	}
+}
+
 // grpcUpdated is told of the endpoints by the resolver.
 func grpcUpdated(name string, policy grpcPolicy) updater {
 	return updater{name: name, most: policy.most, start: func(from, to []string) (*turner, error) {
@@ -26,7 +50,7 @@ func grpcUpdated(name string, policy grpcPolicy) updater {
 			}
 			return h.update(old)
 		}
-		return &turner{turn, h.where, h.close}, nil
+		return &turner{turn: turn, where: h.where, stop: h.close}, nil
 	}}
 }
 
@@ -46,7 +70,7 @@ func grpcFlipped(name string, policy grpcPolicy) updater {
 			}
 			return nil
 		}
-		return &turner{turn, h.where, h.close}, nil
+		return &turner{turn: turn, where: h.where, stop: h.close}, nil
 	}}
 }
 

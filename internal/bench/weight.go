@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"time"
@@ -24,20 +25,44 @@ func weigh(n int, make hold) (mass, error) {
 		return mass{}, err
 	}
 	for range weighings {
-		before := inUse()
+		before := settled()
 		end, err := make()
 		if err != nil {
 			return mass{}, err
 		}
-		after := inUse()
+		after := settled()
 		end()
 		if err := closed(files); err != nil {
 			return mass{}, err
 		}
+		released(before.heap + (after.heap-before.heap)/20)
 		heap = append(heap, (after.heap-before.heap)/float64(n))
 		stacks = append(stacks, (after.stacks-before.stacks)/float64(n))
 	}
 	return mass{median(heap), median(stacks)}, nil
+}
+
+// released waits until no more than so much is in use, for as long as it is worth it:
+// some let go a while after they were closed.
+func released(heap float64) {
+	for deadline := time.Now().Add(2 * time.Second); inUse().heap > heap && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// settled is what is in use when that changes no more: goroutines of what was closed
+// take a while to end.
+func settled() mass {
+	last := inUse()
+	for range 100 {
+		time.Sleep(10 * time.Millisecond)
+		now := inUse()
+		if math.Abs(now.heap-last.heap) < 1<<14 {
+			return now
+		}
+		last = now
+	}
+	return last
 }
 
 // inUse is what the process has in use when the garbage is out: what has a finalizer
@@ -51,7 +76,7 @@ func inUse() mass {
 }
 
 // connecting calls, each endpoint twice at least where they take turns, until n
-// connections are open.
+// connections are open, but for a few that may stand for some closed meanwhile.
 func connecting(n int, open func() (call func() error, end func(), err error)) hold {
 	return func() (func(), error) {
 		before, err := openFiles()
@@ -62,7 +87,7 @@ func connecting(n int, open func() (call func() error, end func(), err error)) h
 		if err != nil {
 			return nil, err
 		}
-		if err := callUntil(before+n, 2*n, call); err != nil {
+		if err := callUntil(before+n-n/100, 2*n, call); err != nil {
 			end()
 			return nil, err
 		}
