@@ -18,7 +18,7 @@ type call struct {
 	core
 	req     *http.Request // the caller's, never changed
 	derived bool          // ctx is not the caller's own
-	users   atomic.Int32  // of ctx, which is cancelled when the last is done
+	users   atomic.Int32  // of ctx beside the call, where it has a cancel: the last of all cancels it
 	outer   *call         // the call whose middleware sends this one; nil without
 
 	replay  *replay     // nil where the body can be had again, or there is none
@@ -37,7 +37,6 @@ type unanswered struct {
 func newCall(s *service, req *http.Request) *call {
 	c := &call{req: req}
 	c.service, c.ctx = s, req.Context()
-	c.users.Store(1)
 	return c
 }
 
@@ -205,7 +204,7 @@ func (c *call) pick() (*attempt, error) {
 	}
 	a.call, a.lease = c, lease
 	c.last = a
-	c.users.Add(1)
+	c.use()
 	c.noticeNoKey(&lease)
 	return a, nil
 }
@@ -399,8 +398,15 @@ func (c *call) end(status int, err error) {
 // unuse cancels the call's context when neither the call nor an attempt needs it
 // any more: a losing response is still drained when the call has ended.
 func (c *call) unuse() {
-	if c.users.Add(-1) == 0 && c.cancel != nil {
+	if c.cancel != nil && c.users.Add(-1) < 0 {
 		c.cancel()
+	}
+}
+
+// use keeps the call's context for an attempt.
+func (c *call) use() {
+	if c.cancel != nil {
+		c.users.Add(1)
 	}
 }
 

@@ -32,6 +32,9 @@ func Classify(_ context.Context, resp *http.Response, err error) balancer.Outcom
 	if err != nil {
 		return classifyError(err)
 	}
+	if resp.StatusCode < 400 {
+		return balancer.Outcome{Verdict: balancer.Success}
+	}
 	asked, told := retryAfter(resp.Header, time.Now)
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:

@@ -228,7 +228,7 @@ func (h *hedge) begin() *attempt {
 		return nil
 	}
 	a := &attempt{call: c, lease: lease, number: c.attempts.Add(1), hedge: true}
-	c.users.Add(1)
+	c.use()
 	h.second = a
 	a.start(true)
 	a.err = a.prepare() // now: the caller's request is the caller's again when the call is over

@@ -124,10 +124,15 @@ func (s *service) acquire() bool {
 func (s *service) retire() bool { return s.refs.CompareAndSwap(0, retired) }
 
 func (s *service) release() {
-	if s.holds.Load() == 0 { // else it is in use in any case, and who lets go comes here
+	last := s.refs.Load() == 1 // else it is in use in any case, and who comes last notes when
+	if last {
 		s.lastUsed.Store(s.mesh.sinceStart())
 	}
-	if s.refs.Add(-1) <= s.holds.Load() && s.mesh.closing.Load() {
+	left := s.refs.Add(-1)
+	if left == 0 && !last {
+		s.lastUsed.Store(s.mesh.sinceStart())
+	}
+	if left <= s.holds.Load() && s.mesh.closing.Load() {
 		s.mesh.idle()
 	}
 }

@@ -86,8 +86,14 @@ func (t *Telemetry) propagatorInForce() propagation.TextMapPropagator {
 	if t.propagator != nil {
 		return t.propagator
 	}
-	if global := otel.GetTextMapPropagator(); global != nil && !delegates(global) {
-		return global
+	global := otel.GetTextMapPropagator()
+	if unset := t.unset.Load(); global == nil || unset != nil && *unset == global {
+		return nil
 	}
-	return nil
+	if delegates(global) {
+		seen := global // a pointer, so that it can be compared
+		t.unset.Store(&seen)
+		return nil
+	}
+	return global
 }

@@ -35,7 +35,8 @@ type Config struct {
 type Telemetry struct {
 	tracers    tracers
 	meters     meters
-	propagator propagation.TextMapPropagator
+	propagator propagation.TextMapPropagator                 // nil: the global one, where that was set
+	unset      atomic.Pointer[propagation.TextMapPropagator] // the global one of before it was set; nil while not seen
 	fields     atomic.Pointer[fieldsOf]
 	methods    rpcMethods
 	calls      cache[callKey, callStart]
