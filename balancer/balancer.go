@@ -79,11 +79,14 @@ type Balancer struct {
 	due       time.Time        // when the timer builds, zero while it is not set; guarded by mu
 	cost      time.Duration    // what the policy took of the last builds; guarded by mu
 	closed    bool             // guarded by mu
+
+	standings []standing // of the nodes; for who builds, of whom there is one at a time
 }
 
 // fleet is what the last build saw of the members.
 type fleet struct {
 	nodes        []*Node
+	bare         bool // no node has gates or a limit
 	ready, total int  // draining nodes are in neither
 	probing      int  // half-open
 	panicking    bool // health is ignored

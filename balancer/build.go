@@ -115,7 +115,7 @@ func (b *Balancer) buildOnceLocked() time.Duration {
 	policy := time.Duration(0)
 	f := b.survey(began, nodes)
 	for _, v := range views {
-		policy += v.build(f)
+		policy += v.build(f, b.standings)
 	}
 	if f.ready == 0 {
 		hasten(f.nodes)
@@ -135,35 +135,82 @@ func (b *Balancer) buildOnceLocked() time.Duration {
 	return min(max(buildShare*whole, minBetweenBuilds), maxBetweenBuilds)
 }
 
+// standing is how a node stood when a build looked at it.
+type standing uint8
+
+const (
+	standsDraining  standing = 1 << iota // or has left: it is out of all sums
+	standsProbing                        // its gates wait for one call
+	standsRefusing                       // its gates let no call pass, or that one only
+	standsAdvisedOf                      // health has something against it
+)
+
+// stand looks at a node once for all of a build, since a build looks at all nodes.
+func (n *Node) stand(now time.Time) (s standing) {
+	if n.drain.Load() {
+		return standsDraining
+	}
+	switch n.gateState() {
+	case Admitting:
+	case Probing:
+		s = standsProbing | standsRefusing
+	default:
+		s = standsRefusing
+	}
+	if !n.well(now) {
+		s |= standsAdvisedOf
+	}
+	return s
+}
+
+func stand(to []standing, nodes []*Node, now time.Time) []standing {
+	for _, n := range nodes {
+		to = append(to, n.stand(now))
+	}
+	return to
+}
+
+// candidate reports whether such a node is to be called.
+func (s standing) candidate(panicking bool) bool {
+	return s == 0 || panicking && s == standsAdvisedOf
+}
+
 // survey decides who is a candidate. Where fewer than half of the nodes are
 // well, health is ignored: it is more likely wrong than most of the fleet is
 // sick (Envoy's panic threshold). It is ignored too where it would be all that
 // keeps the last nodes from being called.
 func (b *Balancer) survey(now time.Time, nodes []*Node) *fleet {
-	f := &fleet{nodes: nodes}
+	f := &fleet{nodes: nodes, bare: true}
+	b.standings = stand(b.standings[:0], nodes, now)
 	well, ready, heldBack := 0, 0, false
-	for _, n := range nodes {
-		if n.drain.Load() {
+	for i, n := range nodes {
+		s := b.standings[i]
+		f.bare = f.bare && len(n.gates) == 0 && n.limit == nil
+		if s == standsDraining {
 			continue
 		}
 		f.total++
-		state := n.gateState()
-		if state == Probing {
+		if s&standsProbing != 0 {
 			f.probing++
 		}
 		switch {
-		case !n.well(now):
-			heldBack = heldBack || state != Refusing
+		case s&standsAdvisedOf != 0:
+			heldBack = heldBack || s&standsRefusing == 0 || s&standsProbing != 0
 			continue
-		case state == Admitting:
+		case s == 0:
 			ready++
 		}
 		well++
 	}
 	f.panicking = 2*well < f.total || ready == 0 && heldBack
-	for _, n := range nodes {
-		ready := n.candidate(now, f.panicking)
-		n.ready.Store(ready)
+	for i, n := range nodes {
+		ready := b.standings[i].candidate(f.panicking) && !n.left.Load()
+		if n.ready.Load() != ready {
+			// It changed, perhaps since the first look.
+			b.standings[i] = n.stand(now)
+			ready = b.standings[i].candidate(f.panicking) && !n.left.Load()
+			n.ready.Store(ready)
+		}
 		if ready {
 			f.ready++
 		}

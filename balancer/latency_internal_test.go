@@ -33,7 +33,7 @@ func TestWhatBeganInAPickerEndsInAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := l.Node()
-		b.main.build(b.fleet.Load())
+		b.main.build(b.fleet.Load(), b.standings)
 		l.Report(Outcome{Verdict: Success})
 		l.Release()
 		if waiting := n.latency.waits.Load() & waitsMax; waiting != 0 {

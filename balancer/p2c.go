@@ -52,15 +52,14 @@ type seat struct {
 	weight uint32
 	// base is the node's picks when this picker was made. Ties are broken by the
 	// picks since then, so that a newcomer has nothing to catch up on.
-	base atomic.Uint32
+	base uint32 // atomic
 }
 
 func (p *p2cPicker) init(m members) {
 	p.members, p.lots, p.seats = m, newLots(m.weights, m.equal), make([]seat, len(m.nodes))
 	for i, n := range p.nodes {
-		p.seats[i].node, p.seats[i].weight = n, uint32(m.weights[i])
+		p.seats[i] = seat{node: n, weight: uint32(m.weights[i]), base: n.Picks()}
 	}
-	p.rebase()
 }
 
 // maxPicks is the number of picks of one node after which all are counted from
@@ -70,7 +69,7 @@ const maxPicks = 1 << 31
 func (p *p2cPicker) rebase() {
 	for i := range p.seats {
 		s := &p.seats[i]
-		s.base.Store(s.node.Picks())
+		atomic.StoreUint32(&s.base, s.node.Picks())
 	}
 }
 
@@ -130,7 +129,7 @@ func two(l *lots, equal bool) (i, j uint64) {
 
 func (p *p2cPicker) better(a, b *seat) *Node {
 	countsA, countsB := a.node.counts.Load(), b.node.counts.Load()
-	sinceA, sinceB := countsA-uint64(a.base.Load())<<32, countsB-uint64(b.base.Load())<<32
+	sinceA, sinceB := countsA-uint64(atomic.LoadUint32(&a.base))<<32, countsB-uint64(atomic.LoadUint32(&b.base))<<32
 	if (sinceA|sinceB)>>32&maxPicks != 0 {
 		p.rebase()
 		return a.node

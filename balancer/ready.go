@@ -9,12 +9,23 @@ import (
 // picker was built, with their weights. It is immutable.
 type members struct {
 	nodes   []*Node
-	weights []uint64
-	equal   bool // all weights are the same
+	weights []uint64 // nil where nobody asks for them
+	equal   bool     // all weights are the same
 }
 
 func readyMembers(all []*Node) members {
 	return membersOf(all, (*Node).Ready)
+}
+
+// readyNodes is readyMembers for who ignores weights.
+func readyNodes(all []*Node) members {
+	m := members{equal: true, nodes: make([]*Node, 0, len(all))}
+	for _, n := range all {
+		if n.Ready() {
+			m.nodes = append(m.nodes, n)
+		}
+	}
+	return m
 }
 
 func membersOf(all []*Node, candidate func(*Node) bool) members {

@@ -13,7 +13,7 @@ type roundRobin struct{}
 func (roundRobin) Name() string { return "round_robin" }
 
 func (roundRobin) NewPicker(nodes []*Node, prev Picker) Picker {
-	m := readyMembers(nodes)
+	m := readyNodes(nodes)
 	if old, ok := prev.(*roundRobinPicker); ok && old.same(&m) {
 		return old
 	}

@@ -43,7 +43,8 @@ type viewState struct {
 // all. filter is called with no lock held at each build; see [View.Rebuild].
 func (b *Balancer) View(filter func(*Node) bool) *View {
 	v := &View{balancer: b, filter: filter}
-	v.build(b.fleet.Load())
+	f := b.fleet.Load()
+	v.build(f, stand(nil, f.nodes, time.Now()))
 	b.mu.Lock()
 	b.views = append(b.views, v)
 	b.mu.Unlock()
@@ -75,27 +76,24 @@ func (v *View) Others(info *Info) bool {
 // Others reports whether a node is ready that the call does not avoid.
 func (b *Balancer) Others(info *Info) bool { return b.main.Others(info) }
 
-// build makes the View's picker anew and returns how long the policy took.
-func (v *View) build(f *fleet) time.Duration {
-	st := &viewState{nodes: f.nodes}
+// build makes the View's picker anew and returns how long the policy took. standings
+// are those of the fleet's nodes.
+func (v *View) build(f *fleet, standings []standing) time.Duration {
+	st := &viewState{nodes: f.nodes, bare: f.bare}
 	if v.filter != nil {
 		st.nodes = make([]*Node, 0, len(f.nodes))
-		for _, n := range f.nodes {
-			if v.filter(n) {
-				st.nodes = append(st.nodes, n)
-			}
-		}
 	}
-	st.bare = true
-	now := time.Now()
-	for _, n := range st.nodes {
-		st.bare = st.bare && len(n.gates) == 0 && n.limit == nil
-		switch {
-		case n.drain.Load():
-			continue
-		case n.Ready():
+	for i, n := range f.nodes {
+		if v.filter != nil {
+			if !v.filter(n) {
+				continue
+			}
+			st.nodes = append(st.nodes, n)
+		}
+		switch s := standings[i]; {
+		case s.candidate(f.panicking):
 			st.ready++
-		case n.gateState() == Probing && (f.panicking || n.well(now)):
+		case s&standsProbing != 0 && (f.panicking || s&standsAdvisedOf == 0):
 			st.probing = append(st.probing, n)
 		}
 	}
