@@ -6,7 +6,8 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The modules whose tests are run. internal/consultool only pins a tool, and with
 # internal/newest .ci/test runs some of the tests once more. It runs those of
-# internal/faultbench too, which like these is no part of the workspace.
+# internal/faultbench and internal/bench too, which like these are no part of the
+# workspace.
 MODULES = . examples internal/interop
 
 FUZZTIME = 5s
@@ -27,7 +28,7 @@ test: consul ## every test of every module with the race detector; a skip fails
 
 lint: ## vet, staticcheck and golangci-lint
 	@for m in $(MODULES); do (cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go run $(GOLANGCI) run ./...) || exit 1; done
-	@cd internal/faultbench && export GOWORK=off && go vet ./... && go run $(STATICCHECK) ./... && go run $(GOLANGCI) run ./...
+	@export GOWORK=off; for m in internal/faultbench internal/bench; do (cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go run $(GOLANGCI) run ./...) || exit 1; done
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 
 fuzz: ## a short smoke run of every fuzz target

@@ -221,7 +221,7 @@ func (a *attempt) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err == io.EOF { //nolint:errorlint // nearly all bodies end so; the rest is looked at below
+	if err == io.EOF { // nearly all bodies end so; the rest is looked at below
 		a.finish(nil)
 		return n, err
 	}

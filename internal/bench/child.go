@@ -58,7 +58,8 @@ func serve(as, ports string) ([]string, error) {
 	}
 	switch as {
 	case httpRole:
-		return addrs, serveHTTP(listeners)
+		serveHTTP(listeners)
+		return addrs, nil
 	case grpcRole:
 		return addrs, serveGRPC(listeners)
 	}

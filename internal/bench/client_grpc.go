@@ -20,7 +20,7 @@ import (
 // rpcClient is a way to make unary gRPC calls.
 type rpcClient struct {
 	name string
-	dial func(addrs []string) (conn *grpc.ClientConn, close func(), err error)
+	dial func(addrs []string) (conn *grpc.ClientConn, end func(), err error)
 }
 
 // rpcClients are all that make gRPC calls.

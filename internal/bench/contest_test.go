@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,7 +34,9 @@ func counting(name string, done *atomic.Int64, each time.Duration) entry {
 	return entry{name, func() (worker, error) {
 		return caller(func() error {
 			done.Add(1)
-			for began := time.Now(); time.Since(began) < each; {
+			began := time.Now()
+			for time.Since(began) < each {
+				runtime.Gosched()
 			}
 			return nil
 		}, func() { done.Add(1 << 40) }), nil

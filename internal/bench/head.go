@@ -62,8 +62,9 @@ func describeMachine() (string, error) {
 	if err := unix.Uname(&kernel); err != nil {
 		return "", err
 	}
+	release, _, _ := strings.Cut(unix.ByteSliceToString(kernel.Release[:]), "-")
 	return fmt.Sprintf("%s, %d cores, %s %s, %s", model, runtime.GOMAXPROCS(0),
-		unix.ByteSliceToString(kernel.Sysname[:]), unix.ByteSliceToString(kernel.Release[:]), runtime.Version()), nil
+		unix.ByteSliceToString(kernel.Sysname[:]), release, runtime.Version()), nil
 }
 
 // cpuModel is the processor's name, its architecture where it has none.

@@ -18,7 +18,7 @@ type hold func() (end func(), err error)
 const weighings = 3
 
 // weigh returns the median of what one of n takes.
-func weigh(n int, make hold) (mass, error) {
+func weigh(n int, take hold) (mass, error) {
 	var heap, stacks []float64
 	files, err := openFiles()
 	if err != nil {
@@ -26,7 +26,7 @@ func weigh(n int, make hold) (mass, error) {
 	}
 	for range weighings {
 		before := settled()
-		end, err := make()
+		end, err := take()
 		if err != nil {
 			return mass{}, err
 		}
