@@ -98,7 +98,7 @@ func (c *connections) surplus() []*link {
 		}
 	}
 	slices.SortFunc(links, func(a, b *link) int {
-		return cmp.Or(cmp.Compare(a.use.sweep, b.use.sweep), cmp.Compare(a.service.lastUsed.Load(), b.service.lastUsed.Load()))
+		return cmp.Or(cmp.Compare(a.use.sweep, b.use.sweep), cmp.Compare(a.service.used(), b.service.used()))
 	})
 	for i, l := range links {
 		if total <= c.maxIdle {

@@ -2,6 +2,7 @@ package fairlead
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -107,7 +108,16 @@ func (s *service) staler(other *service) bool {
 	if a, b := s.resolved.Load(), other.resolved.Load(); a != b {
 		return !a
 	}
-	return s.lastUsed.Load() < other.lastUsed.Load()
+	return s.used() < other.used()
+}
+
+// used is when the service was last in use, in nanoseconds of the Mesh's life. While
+// it is, that is the end of time.
+func (s *service) used() int64 {
+	if s.refs.Load() > s.holds.Load() {
+		return math.MaxInt64
+	}
+	return s.lastUsed.Load()
 }
 
 // dropLocked lets a service go that nobody holds.

@@ -45,8 +45,15 @@ func packed(now time.Duration, nanoseconds float64) uint64 {
 }
 
 func unpacked(word uint64, now time.Duration) (nanoseconds float64, age time.Duration) {
-	units := int32(uint32(now>>averageUnit) - uint32(word))
-	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(max(units, 0)) << averageUnit
+	units := int64(int32(uint32(now>>averageUnit) - uint32(word)))
+	switch {
+	case units >= 0:
+	case units > -1<<16:
+		units = 0 // another call was later by a moment
+	default:
+		units = math.MaxInt32 // it is so old that the time of it came round again
+	}
+	return float64(math.Float32frombits(uint32(word >> 32))), time.Duration(units) << averageUnit
 }
 
 // fresh is the age to which an average has decayed too little to look.

@@ -50,3 +50,19 @@ func TestDecay(t *testing.T) {
 		}
 	}
 }
+
+// An average that nobody wrote for a month is forgotten, not eternal.
+func TestOldAverage(t *testing.T) {
+	for _, days := range []time.Duration{1, 20, 27, 40, 51} {
+		l := &latency{}
+		l.follow(time.Hour, 2e9, false)
+		now := time.Hour + days*24*time.Hour
+		if v := l.value(now); v > 1e6 {
+			t.Errorf("2 s of %d days ago count as %v", days, time.Duration(v))
+		}
+		l.follow(now, 5e6, false)
+		if v := time.Duration(l.value(now)); v != 5*time.Millisecond {
+			t.Errorf("after %d days an answer of 5 ms makes it %v", days, v)
+		}
+	}
+}

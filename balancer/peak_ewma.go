@@ -14,7 +14,8 @@ import "time"
 // it is compared with. While attempts wait for their verdict, the time since the
 // node's last one counts as latency, so that a node which has come to a halt is left
 // alone before its first late answer. A long answer does no harm: its verdict is
-// known.
+// known. Nor does a stream ([Info.Stream]), which may be silent for hours: only that
+// it failed counts.
 //
 // A failed attempt counts as one of 5 s, so that fast failures attract nobody. So
 // that such a node is not left alone for ever, it is owed one call after 1 s, of

@@ -352,3 +352,25 @@ func TestPeakEWMAConcurrency(t *testing.T) {
 		}
 	})
 }
+
+// Streams that have nothing to say count as calls in flight and no more: they do not
+// make their nodes look stalled. One that fails tells of its node.
+func TestPeakEWMAAndStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeaks(t, 10*ms, 10*ms)
+		p.call(t, 200, true)
+		ofA := pick(t, p.Balancer, &balancer.Info{Endpoint: "a", Stream: true})
+		ofB := pick(t, p.Balancer, &balancer.Info{Endpoint: "b", Stream: true})
+		time.Sleep(time.Minute)
+		p.call(t, 200, true)
+		if got := p.call(t, 400, true)["a"]; got < 100 || got > 300 {
+			t.Errorf("of two nodes with silent streams one gets %d of 400 calls, want about half", got)
+		}
+		ofA.Report(failure)
+		ofA.Release()
+		if got := p.call(t, 40, false)["a"]; got > 0 {
+			t.Errorf("the node whose stream failed gets %d of 40 calls at once", got)
+		}
+		ofB.Release()
+	})
+}

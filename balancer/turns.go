@@ -48,7 +48,13 @@ func (t *turns) take() uint64 {
 func (t *turns) takeOfBatch() uint64 {
 	b, _ := t.batches.Get().(*batch)
 	if b == nil {
-		b = &batch{}
+		// The core's first, or the garbage collector took the one it had. To go on with
+		// new batches would give away most turns where calls are rarer than collections:
+		// whether cores still contend is found out anew.
+		t.contended.Store(false)
+		turn := t.next.Add(1) - 1
+		t.batches.Put(&batch{next: turn + 1, end: turn + 1})
+		return turn
 	}
 	if b.next == b.end && !t.refill(b) {
 		t.batches.Put(b)

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -35,6 +36,20 @@ func TestTurnsAreTakenOnceWhereCallersContend(t *testing.T) {
 	slices.Sort(all)
 	if len(slices.Compact(all)) != callers*each {
 		t.Error("a turn was taken twice")
+	}
+}
+
+// Collections that take the batches away take no turns with them.
+func TestTurnsAreInOrderThroughCollections(t *testing.T) {
+	var s turns
+	s.contended.Store(true) // as a burst may leave it
+	first := s.take()
+	for i := range uint64(20) {
+		runtime.GC()
+		runtime.GC()
+		if got, want := s.take(), first+1+i; got != want {
+			t.Fatalf("turn %d, want %d", got, want)
+		}
 	}
 }
 

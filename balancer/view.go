@@ -134,7 +134,7 @@ func (v *View) pick(l *Lease, info *Info) error {
 		choice = st.picker.Pick(info)
 	}
 	n := choice.Node
-	if st.bare && n != nil && v.leaseBare(l, st, n, choice.Reason) {
+	if st.bare && n != nil && (st.peak == nil || !info.Stream) && v.leaseBare(l, st, n, choice.Reason) {
 		return nil
 	}
 	var refusal error
@@ -335,7 +335,7 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		if l.start == 0 {
 			l.start = sinceEpoch()
 		}
-		if st.peak != nil {
+		if st.peak != nil && !info.Stream { // which may have nothing to say for hours
 			n.latency.start(l.start)
 			l.waits = true
 		}
@@ -384,7 +384,10 @@ func (v *View) observe(l *Lease, n *Node, o Outcome) {
 	if l.waits {
 		n.latency.end(o, now, now-l.start)
 	}
-	if st := v.state.Load(); st.peak == nil && st.observer != nil {
+	switch st := v.state.Load(); {
+	case st.peak == nil && st.observer != nil:
 		st.observer.Observe(n, o, now-l.start)
+	case st.peak != nil && !l.waits && o.Verdict == Failure:
+		n.latency.learn(o, now, now-l.start) // all that a stream tells
 	}
 }

@@ -36,6 +36,7 @@ type call struct {
 	refusal error            // why this invocation's last pick found no node; guarded by mu
 	full    *policy          // whose endpoints were all full for it, nil if that was not why; guarded by mu
 	room    balancer.Lease   // a place that it has waited for, zero without; guarded by mu
+	waited  bool             // it had its turn in the queue for one; guarded by mu
 	outcome balancer.Outcome // of the last attempt; guarded by mu
 	node    *balancer.Node   // it was on, nil before the first; guarded by mu
 	lastErr error            // what an earlier invocation ended with; guarded by mu

@@ -472,10 +472,12 @@ func (p *picker) pick(t *try, info *balancer.Info) (lb.SubConn, error) {
 		c.room = balancer.Lease{}
 		switch {
 		case lease.Node() != nil:
-			if sub := p.connect(t, &lease); sub != nil {
+			if l, sub := p.policy.connection(lease.Node()); sub != nil {
+				t.lease, t.link = lease, l
 				return sub, nil
 			}
-		case c.core.Queues(p.policy.view):
+			lease.Release() // others have found it taken
+		case !c.waited && c.core.Queues(p.policy.view):
 			return nil, limited(explain(p.policy.service.Name(), breaker.ErrLimit))
 		}
 	}

@@ -97,10 +97,13 @@ func (c *call) awaitRoom(p *policy) error {
 		c.room = lease
 		return false
 	})
-	if err == nil || errors.Is(err, errPolicyClosed) {
-		return nil
+	if err != nil && !errors.Is(err, errPolicyClosed) {
+		return c.notAdmitted(err)
 	}
-	return c.notAdmitted(err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waited = true
+	return nil
 }
 
 // leaveRoom gives back the place of an invocation that did not come to use it.

@@ -416,3 +416,43 @@ func TestRoomOverShortConnections(t *testing.T) {
 		t.Errorf("%d attempts are left, and %d wait", n, s.Waiting)
 	}
 }
+
+// Where all endpoints turn out to be broken, calls that wait for room fail at once, each
+// after one more look.
+func TestWaitForWhatIsBroken(t *testing.T) {
+	const waiters = 50
+	var runs atomic.Int64
+	backends, addrs := newBackends(t, 1)
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(addrs...)}, fairlead.WithBalancer(balancer.RoundRobin()),
+		fairlead.WithLimit(breaker.Limit{Endpoint: 1}), fairlead.WithoutRetry(), fairlead.WithBreaker(breaker.Config{ConsecutiveFailures: 1}))
+	conn := dial(t, mesh, "fairlead:///users", grpc.WithChainUnaryInterceptor(
+		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			runs.Add(1)
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}))
+	mustCheck(t, conn, 1)
+	began, end := make(chan struct{}, waiters+1), make(chan struct{})
+	backends[0].does(func(context.Context) error {
+		began <- struct{}{}
+		<-end
+		return status.Error(codes.Unavailable, "broken")
+	})
+	done := make(chan error, waiters+1)
+	call := func() { done <- check(t.Context(), conn) }
+	go call()
+	<-began
+	for range waiters {
+		go call()
+	}
+	eventually(t, "all wait", func() bool { return mesh.Status().Services[0].Waiting == waiters })
+	before := runs.Load()
+	close(end)
+	for range waiters + 1 {
+		if err := <-done; status.Code(err) != codes.Unavailable {
+			t.Errorf("error %v, want Unavailable", err)
+		}
+	}
+	if n := runs.Load() - before; n > 2*waiters {
+		t.Errorf("%d more looks by %d that waited, want one each", n, waiters)
+	}
+}
