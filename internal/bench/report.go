@@ -2,10 +2,16 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"fmt"
 	"io"
 	"os"
 )
+
+// remarks say where the time goes that is left, and why it stays.
+//
+//go:embed remarks.md
+var remarks []byte
 
 // report runs the sections, and writes what they found where all can read it.
 func report(h *host, some []section, args []string, file string, out io.Writer) error {
@@ -23,6 +29,7 @@ func report(h *host, some []section, args []string, file string, out io.Writer) 
 		}
 	}
 	if file != "" {
+		text.Write(remarks)
 		if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 			return err
 		}
