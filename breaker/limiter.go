@@ -52,7 +52,7 @@ func (l *Limiter) ReleaseStream() { l.streams.release() }
 func (l *Limiter) Waiting() int { return l.calls.waiting() + l.streams.waiting() + l.room.len() }
 
 // Endpoint returns the limit of a new endpoint, nil where there is none. id is its
-// identity, as [Limiter.AwaitRoom] is told it.
+// identity, as a [Want] names it.
 func (l *Limiter) Endpoint(id string) *EndpointLimit {
 	if l.config.Endpoint == 0 {
 		return nil
