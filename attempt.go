@@ -19,7 +19,7 @@ const (
 )
 
 // attempt is one try of a call on one endpoint. It lives until its response's
-// body ends, whose reader it is for the caller.
+// body ends.
 type attempt struct {
 	call   *call
 	lease  balancer.Lease
@@ -39,8 +39,6 @@ type attempt struct {
 	outcome    balancer.Outcome // where it is classified
 	classified bool
 
-	body     io.ReadCloser
-	returned bool        // the caller has the response
 	late     atomic.Bool // its time limit ran out
 	finished atomic.Bool
 }
@@ -55,6 +53,7 @@ func (a *attempt) start(stoppable bool) {
 	}
 	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
 	if limit > 0 {
+		c.lent = true // to the timer
 		a.timer = time.AfterFunc(limit, func() {
 			a.late.Store(true)
 			a.cancel(ErrAttemptTimeout)
@@ -64,6 +63,10 @@ func (a *attempt) start(stoppable bool) {
 
 // trace begins the attempt's span and counts it, if there is somebody to see that.
 func (a *attempt) trace() {
+	if a.call.unheard {
+		a.ctx = a.call.ctx
+		return
+	}
 	ctx, span := a.call.service.mesh.telemetry.StartAttempt(a.call.ctx, a.info())
 	a.ctx = ctx
 	if span.Observed() {
@@ -191,6 +194,9 @@ func (c carrier) Keys() []string {
 // report tells what became of the attempt.
 func (a *attempt) report() {
 	a.lease.Report(a.outcome)
+	if a.span == nil {
+		return
+	}
 	v := tracing.Verdict{Outcome: a.outcome, Err: a.err}
 	if a.err != nil && a.overtaken() {
 		v.Err = nil
@@ -201,75 +207,25 @@ func (a *attempt) report() {
 	a.span.Verdict(v)
 }
 
-// wrapBody makes the attempt the reader of its response's body.
-func (a *attempt) wrapBody() {
-	a.body = a.resp.Body
-	if a.body == http.NoBody {
-		a.finish(nil)
-		return
+// finish ends an attempt whose answer the caller does not have, once.
+func (a *attempt) finish() {
+	if a.finished.CompareAndSwap(false, true) {
+		a.settle(nil)
 	}
-	if w, ok := a.body.(io.Writer); ok && a.resp.StatusCode == http.StatusSwitchingProtocols {
-		a.resp.Body = upgraded{a, w}
-		return
-	}
-	a.resp.Body = a
 }
 
-// Read reads the response's body. Its end is the attempt's.
-func (a *attempt) Read(p []byte) (int, error) {
-	n, err := a.body.Read(p)
-	if err == nil {
-		return n, nil
-	}
-	if err == io.EOF { // nearly all bodies end so; the rest is looked at below
-		a.finish(nil)
-		return n, err
-	}
-	if !errors.Is(err, io.EOF) && a.call.service.mesh.closed.Load() {
-		err = ErrClosed
-	}
-	a.finish(err)
-	return n, err
-}
-
-// Close closes the response's body and ends the attempt.
-func (a *attempt) Close() error {
-	err := a.body.Close()
-	a.finish(nil)
-	return err
-}
-
-// upgraded is the body of an answer that switched protocols.
-type upgraded struct {
-	*attempt
-	io.Writer
-}
-
-// finish ends the attempt. err is what its body ended with: anything but io.EOF
-// means that it broke off, which is a failure unless the caller went away.
-func (a *attempt) finish(err error) {
-	if !a.finished.CompareAndSwap(false, true) {
-		return
-	}
-	c := a.call
-	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || err != nil && (c.gone(err) || c.ctx.Err() != nil) {
-		err = nil // after good headers, how long the body takes is the caller's doing too
-	}
-	if err != nil {
+// settle is the end of the attempt. broken is what its body broke off with, which is a
+// failure.
+func (a *attempt) settle(broken error) {
+	if broken != nil {
 		a.lease.Report(balancer.Outcome{Verdict: balancer.Failure})
 	}
 	a.lease.Release()
-	a.span.End(err)
+	a.span.End(broken)
 	if a.cancel != nil {
 		a.cancel(nil)
 	}
-	if a.returned {
-		if c.replay != nil {
-			c.replay.close() // the answer is over: nobody wants the rest of the request
-		}
-		c.end(a.resp.StatusCode, err)
-	}
-	c.unuse()
+	a.call.unuse()
 }
 
 // lose ends an attempt whose response nobody wants: a little of the body is
@@ -277,7 +233,7 @@ func (a *attempt) finish(err error) {
 func (a *attempt) lose() {
 	body := a.resp.Body
 	if body == http.NoBody {
-		a.finish(nil)
+		a.finish()
 		return
 	}
 	drain := func() {
@@ -285,10 +241,10 @@ func (a *attempt) lose() {
 		defer timer.Stop()
 		_, _ = io.CopyN(io.Discard, body, drainBytes)
 		body.Close()
-		a.finish(nil)
+		a.finish()
 	}
 	if !a.call.service.mesh.spawn(drain) {
 		body.Close()
-		a.finish(nil)
+		a.finish()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/retry"
 )
 
@@ -18,6 +19,7 @@ type call struct {
 	core
 	req     *http.Request // the caller's, never changed
 	derived bool          // ctx is not the caller's own
+	lent    bool          // others may look at it after its end
 	users   atomic.Int32  // of ctx beside the call, where it has a cancel: the last of all cancels it
 	outer   *call         // the call whose middleware sends this one; nil without
 
@@ -34,10 +36,26 @@ type unanswered struct {
 	endpoint string
 }
 
+// newCall returns a call that begins, in the place of one that has ended where there
+// is one.
 func newCall(s *service, req *http.Request) *call {
-	c := &call{req: req}
-	c.service, c.ctx = s, req.Context()
+	c, ok := s.mesh.calls.Get().(*call)
+	if !ok {
+		c = &call{}
+	}
+	c.req, c.service, c.ctx = req, s, req.Context()
 	return c
+}
+
+// recycle lets another call have the place of this one, whose answer has ended, unless
+// somebody might still look at it: another attempt may be drained for a while.
+func (c *call) recycle() {
+	if c.lent || c.attempts.Load() > 1 {
+		return
+	}
+	m := c.service.mesh
+	*c = call{}
+	m.calls.Put(c)
 }
 
 // roundTrip makes a call, and lets the fallback answer it if it failed.
@@ -107,11 +125,11 @@ func (c *call) stopped() (stop <-chan struct{}, whole func()) {
 	if cancelled(c.req) == nil {
 		return ended, func() {}
 	}
-	either, done := make(chan struct{}), make(chan struct{})
+	cancelled, either, done := cancelled(c.req), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(either)
 		select {
-		case <-cancelled(c.req):
+		case <-cancelled:
 		case <-ended:
 		case <-done:
 		}
@@ -142,7 +160,7 @@ func (c *call) abandon() {
 		if a.resp != nil {
 			a.resp.Body.Close()
 		}
-		a.finish(nil)
+		a.finish()
 	}
 	c.decide()
 	c.end(0, nil)
@@ -170,7 +188,6 @@ func (c *call) send() (*http.Response, error) {
 // try sends an attempt, and returns it or the one that was sent in its place.
 func (c *call) try(a *attempt) *attempt {
 	a.number = c.attempts.Add(1)
-	c.retry.Count()
 	if h := c.hedged(a); h != nil {
 		return h.run()
 	}
@@ -194,46 +211,45 @@ func (c *call) begin() {
 // pick chooses the endpoint of the next attempt.
 func (c *call) pick() (*attempt, error) {
 	c.info.Retryable = c.info.Endpoint == "" && c.replayable() && c.retry.Retryable()
-	lease, err := c.lease()
-	if err != nil {
-		return nil, err
-	}
 	a := &c.first
 	if c.attempts.Load() > 0 {
 		a = &attempt{}
 	}
-	a.call, a.lease = c, lease
-	c.last = a
+	if err := c.lease(&a.lease); err != nil {
+		return nil, err
+	}
+	a.call, c.last = c, a
 	c.use()
-	c.noticeNoKey(&lease)
+	c.noticeNoKey(&a.lease)
 	return a, nil
 }
 
 // lease picks, for the first attempt as soon as there is room.
-func (c *call) lease() (balancer.Lease, error) {
+func (c *call) lease(l *balancer.Lease) error {
 	if c.queues(nil) {
-		return c.awaitRoom()
+		return c.awaitRoom(l)
 	}
-	lease, err := c.service.balancer.Pick(&c.info)
+	err := c.service.balancer.PickInto(l, &c.info)
 	if err != nil && c.info.Full() && c.attempts.Load() == 0 {
-		return c.awaitRoom()
+		return c.awaitRoom(l)
 	}
-	return lease, err
+	return err
 }
 
 // awaitRoom picks as soon as not all endpoints are full.
-func (c *call) awaitRoom() (lease balancer.Lease, err error) {
+func (c *call) awaitRoom(l *balancer.Lease) (err error) {
+	c.lent = true // to the queue
 	stop, whole := c.stopped()
 	defer whole()
 	full := c.service.limiter.AwaitRoom(c.ctx, stop, c.want(nil), func() bool {
-		lease, err = c.service.balancer.Pick(&c.info)
+		err = c.service.balancer.PickInto(l, &c.info)
 		return err != nil && c.info.Full()
 	})
 	if full != nil {
-		return balancer.Lease{}, full
+		return full
 	}
 	c.hurry()
-	return lease, err
+	return err
 }
 
 func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable() }
@@ -251,6 +267,7 @@ func (c *call) judge(a *attempt) retry.Decision {
 // tell tells everybody what became of the attempt.
 func (c *call) tell(a *attempt) {
 	a.report()
+	c.retry.CountAt(a.lease.Reported())
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
@@ -309,7 +326,7 @@ func (c *call) keep(a *attempt) {
 	}
 	if a.resp == nil {
 		c.refused = &unanswered{a.err, a.lease.Node().ID()}
-		a.finish(nil)
+		a.finish()
 		return
 	}
 	if c.kept != nil {
@@ -333,7 +350,7 @@ func (c *call) conclude(a *attempt, why retry.Decision) (*http.Response, error) 
 		err = fmt.Errorf("%w (%w)", err, retry.ErrBudget)
 	}
 	err = c.explain(err, a)
-	a.finish(nil)
+	a.finish()
 	return c.fail(err)
 }
 
@@ -368,8 +385,7 @@ func (c *call) answer(a *attempt) (*http.Response, error) {
 		a.lease.BecomesStream()
 		c.leave()
 	}
-	a.returned = true
-	a.wrapBody()
+	handOut(a)
 	return resp, nil
 }
 
@@ -391,8 +407,18 @@ func (c *call) end(status int, err error) {
 	c.endSpan(status, err, o)
 	c.observe(o)
 	c.leave()
-	c.service.release()
+	c.service.releaseAt(c.answered())
 	c.unuse()
+}
+
+// answered is when the call's last attempt was, or now where nothing came of any.
+func (c *call) answered() monotime.Time {
+	if c.last != nil {
+		if at := c.last.lease.Reported(); at != 0 {
+			return at
+		}
+	}
+	return monotime.Now()
 }
 
 // unuse cancels the call's context when neither the call nor an attempt needs it

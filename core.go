@@ -24,6 +24,7 @@ type core struct {
 	info     balancer.Info
 	retry    retry.Call
 	attempts atomic.Int32 // sent so far
+	unheard  bool         // nobody wanted to hear of calls when it began
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
 	admitted bool         // it has a place of the service's limit
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
@@ -31,6 +32,9 @@ type core struct {
 
 // trace begins the call's span, if there is somebody to see it.
 func (c *core) trace(method string) {
+	if c.unheard = c.service.mesh.telemetry.Off(); c.unheard {
+		return
+	}
 	ctx, span := c.service.mesh.telemetry.StartCall(c.ctx, c.service.name, method)
 	if span.Enabled() {
 		own := span

@@ -12,6 +12,7 @@ const module = "github.com/fairlead-go/fairlead"
 // floors of the packages: imports only go down. Packages of one floor do not
 // import each other, except where a package stands below another's name.
 var floors = map[string]int{
+	"internal/monotime":      -1,
 	"internal/wake":          -1,
 	"discovery":              0,
 	"internal/rolling":       0,

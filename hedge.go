@@ -80,6 +80,7 @@ func (c *call) hedged(a *attempt) *hedge {
 		return nil
 	}
 	wait, _ := s.hedger.Wait()
+	c.lent = true
 	return &hedge{call: c, first: a, wait: wait, done: make(chan struct{})}
 }
 
@@ -335,5 +336,5 @@ func (a *attempt) drop() {
 		a.lose()
 		return
 	}
-	a.finish(nil)
+	a.finish()
 }

@@ -23,9 +23,9 @@ type Mesh struct {
 	logger    *slog.Logger
 	telemetry *tracing.Telemetry
 	services  services
+	calls     sync.Pool // of *call
 	conns     connections
 
-	start    time.Time
 	closing  atomic.Bool // no new calls
 	closed   atomic.Bool // no calls at all
 	closeOne sync.Mutex
@@ -64,7 +64,6 @@ func New(resolver discovery.Resolver, opts ...Option) (*Mesh, error) {
 		logger:    o.logger,
 		telemetry: telemetry,
 		conns:     connections{maxIdle: o.maxIdle},
-		start:     time.Now(),
 		ended:     make(chan struct{}),
 		quiet:     make(chan struct{}, 1),
 	}
@@ -201,9 +200,6 @@ func (m *Mesh) Shutdown(ctx context.Context) error {
 	}
 	return m.Close()
 }
-
-// sinceStart is a clock of nanoseconds.
-func (m *Mesh) sinceStart() int64 { return int64(time.Since(m.start)) }
 
 func (m *Mesh) busy() bool {
 	if m.closed.Load() {

@@ -25,6 +25,7 @@ func (s *service) wrap() (http.RoundTripper, error) {
 // throughChain makes the call by way of the user's middleware, which sends it on
 // as a call of its own within this one's deadline and span.
 func (c *call) throughChain() (*http.Response, error) {
+	c.lent = true // to those inside
 	whole := false
 	defer func() {
 		if !whole {

@@ -156,6 +156,10 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	if !k.hedge {
 		k.retry.Count()
 	}
+	limit = k.limit(l, view)
+	if k.unheard {
+		return k.ctx, span, limit
+	}
 	reason := l.Reason()
 	if k.hedge {
 		reason = reasonHedge
@@ -163,7 +167,7 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	ctx, span = k.service.mesh.telemetry.StartAttempt(k.ctx, &tracing.AttemptInfo{
 		Service: k.service.name, Endpoint: n.ID(), Addr: n.Addr(), Reason: reason, Resend: resend, Method: method,
 	})
-	return ctx, span, k.limit(l, view)
+	return ctx, span, limit
 }
 
 // Unsent takes back an attempt that came to nothing: its connection was lost

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-go/fairlead/balancer/health"
 	"github.com/fairlead-go/fairlead/breaker"
 	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/retry"
 )
 
@@ -57,7 +58,9 @@ type service struct {
 	refreshed atomic.Int64           // Unix nanoseconds
 	refs      atomic.Int64           // calls and holds; retired once let go
 	holds     atomic.Int64           // of Mesh.Hold
-	lastUsed  atomic.Int64           // nanoseconds of the Mesh's life
+	lastUsed  atomic.Int64           // monotime: about when a call ended that left no other
+	touched   atomic.Bool            // such a call ended since the janitor last looked
+	seen      monotime.Time          // when the janitor last found it touched; guarded by services.mu
 
 	resolved atomic.Bool   // the first snapshot was applied
 	first    chan struct{} // closed when resolved, unknown or closed
@@ -107,7 +110,7 @@ func newService(m *Mesh, name string) (*service, error) {
 		return nil, err
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.lastUsed.Store(m.sinceStart())
+	s.lastUsed.Store(int64(monotime.Now()))
 	return s, nil
 }
 
@@ -123,17 +126,30 @@ func (s *service) acquire() bool {
 // retire makes acquire fail, if nobody holds the service.
 func (s *service) retire() bool { return s.refs.CompareAndSwap(0, retired) }
 
-func (s *service) release() {
+func (s *service) release() { s.releaseAt(monotime.Now()) }
+
+// releaseAt is release for who has read the clock, perhaps a while ago.
+func (s *service) releaseAt(at monotime.Time) {
 	last := s.refs.Load() == 1 // else it is in use in any case, and who comes last notes when
 	if last {
-		s.lastUsed.Store(s.mesh.sinceStart())
+		s.note(at)
 	}
 	left := s.refs.Add(-1)
 	if left == 0 && !last {
-		s.lastUsed.Store(s.mesh.sinceStart())
+		s.note(at)
 	}
 	if left <= s.holds.Load() && s.mesh.closing.Load() {
 		s.mesh.idle()
+	}
+}
+
+// note notes that the service was in use until now. at is when its last call was
+// answered, by which those that are idle are told apart: since then its caller may have
+// read for hours, which only the janitor counts, at its next look.
+func (s *service) note(at monotime.Time) {
+	s.lastUsed.Store(int64(at))
+	if !s.touched.Load() {
+		s.touched.Store(true)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 // services are the names that a Mesh watches, and those that it knows to be
@@ -111,8 +113,8 @@ func (s *service) staler(other *service) bool {
 	return s.used() < other.used()
 }
 
-// used is when the service was last in use, in nanoseconds of the Mesh's life. While
-// it is, that is the end of time.
+// used is about when the service was last in use, of monotime. While it is, that is
+// the end of time.
 func (s *service) used() int64 {
 	if s.refs.Load() > s.holds.Load() {
 		return math.MaxInt64
@@ -185,7 +187,11 @@ func (m *Mesh) tidy() {
 	}
 	now := time.Now()
 	for _, s := range m.all() {
-		if m.sinceStart()-s.lastUsed.Load() >= int64(m.options.idleAfter) {
+		if s.touched.Swap(false) {
+			s.seen = monotime.Now()
+		}
+		last := max(s.seen, monotime.Time(s.lastUsed.Load()))
+		if monotime.Now().Sub(last) >= m.options.idleAfter {
 			m.dropLocked(s) // unless it is in use
 		}
 	}

@@ -110,6 +110,10 @@ func (b *Balancer) Pick(info *Info) (l Lease, err error) {
 	return l, err
 }
 
+// PickInto is Pick for who has a place for the lease, which must be the zero Lease and
+// remains so on an error: a Lease is long enough for its copies to cost.
+func (b *Balancer) PickInto(l *Lease, info *Info) error { return b.main.pick(l, info) }
+
 // Update makes endpoints the whole of the membership. Endpoints are matched by
 // identity: a known one keeps its node, also when its weight, zone or metadata
 // changed; one whose address changed is another node. Malformed endpoints and

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -44,7 +45,7 @@ func (n *Node) heed(o Outcome) {
 	if window == nil && o.Verdict != Overload {
 		return
 	}
-	now := time.Now()
+	now := monotime.Now()
 	if window == nil {
 		n.overloads.CompareAndSwap(nil, rolling.New(coolWindow))
 		window = n.overloads.Load()
@@ -57,7 +58,8 @@ func (n *Node) heed(o Outcome) {
 		window.Add(now, 0, 1)
 		if n.overloaded(now, window) {
 			window.Reset()
-			n.cool(now, n.cooling.next(now))
+			wall := time.Now()
+			n.cool(wall, n.cooling.next(wall))
 		}
 	case Neutral:
 	default:
@@ -69,11 +71,11 @@ func (n *Node) heed(o Outcome) {
 }
 
 // overloaded reports whether the node's share of overload is clearly worse than its peers'.
-func (n *Node) overloaded(now time.Time, window *rolling.Window) bool {
+func (n *Node) overloaded(now monotime.Time, window *rolling.Window) bool {
 	rate, samples := window.Rate(now)
 	some := samples >= coolMinSamples && rate >= 0.2
 	nothingElse := samples >= coolInARow && rate == 1
-	if !some && !nothingElse || n.cooling.active(now) {
+	if !some && !nothingElse || n.cooling.active(time.Now()) {
 		return false
 	}
 	members := n.balancer.members()

@@ -1,5 +1,7 @@
 package balancer
 
+import "github.com/fairlead-go/fairlead/internal/monotime"
+
 // Gate decides whether a node may be called now, whatever the policy says: a
 // breaker is a gate. Every admission is answered by exactly one Done.
 //
@@ -12,6 +14,14 @@ type Gate interface {
 
 	// Done tells what became of the call that token was given for.
 	Done(token any, o Outcome)
+}
+
+// timedGate is a Gate that counts by the clock, which the Balancer has read.
+type timedGate interface {
+	Gate
+
+	// DoneAt is Done at the time of now.
+	DoneAt(token any, o Outcome, now monotime.Time)
 }
 
 // StatefulGate is a Gate that knows beforehand whether it would admit. The

@@ -4,11 +4,13 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 // latency is what PeakEWMA knows of a node. It belongs to the node rather than to
 // a picker, so that all views know it and it survives their pickers. Times are
-// since epoch. It is safe for concurrent use and takes no lock.
+// of monotime. It is safe for concurrent use and takes no lock.
 type latency struct {
 	node *Node
 
@@ -32,7 +34,8 @@ const (
 	waitsMax    = 1<<waitsBits - 1
 )
 
-func sinceEpoch() time.Duration { return time.Since(epoch) }
+// sinceEpoch is monotime.Now in the type of what is reckoned with it.
+func sinceEpoch() time.Duration { return time.Duration(monotime.Now()) }
 
 // forget forgets the history of a node whose trouble is over.
 func (l *latency) forget() {

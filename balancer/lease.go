@@ -1,10 +1,10 @@
 package balancer
 
-import "time"
+import (
+	"time"
 
-// epoch is when time began to be counted in a Lease, which is copied: a
-// time.Time is three times as long as a Duration.
-var epoch = time.Now()
+	"github.com/fairlead-go/fairlead/internal/monotime"
+)
 
 // Lease is one admitted attempt on one node. It has two ends: Report, when the
 // verdict is known, and Release, when the work is over. A Lease is a value so
@@ -15,7 +15,7 @@ type Lease struct {
 	view     *View
 	reason   string
 	token    any           // of the only gate, or a *[]any for several
-	start    time.Duration // since epoch, 0 when nobody wants to know
+	clock    time.Duration // of monotime: when it began, and once that is known when it was reported; 0: nobody asked
 	probe    bool
 	reported bool
 	answered bool // the verdict was Success
@@ -49,8 +49,12 @@ func (l *Lease) Report(o Outcome) {
 	}
 	l.reported = true
 	l.answered = o.Verdict == Success
+	var now time.Duration
+	if l.gated || l.clock != 0 {
+		now = sinceEpoch() // for all of them
+	}
 	if l.gated {
-		n.done(l, len(n.gates), o)
+		n.done(l, len(n.gates), o, monotime.Time(now))
 	}
 	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
@@ -61,9 +65,18 @@ func (l *Lease) Report(o Outcome) {
 	if l.probe && o.Verdict == Neutral {
 		n.balancer.changedOnCall(false) // who waits for a node can be the probe now
 	}
-	if l.start != 0 {
-		l.view.observe(l, n, o)
+	if l.clock != 0 {
+		l.view.observe(l, n, o, now)
 	}
+	l.clock = now
+}
+
+// Reported returns when the verdict was reported, and zero where that is not known.
+func (l *Lease) Reported() monotime.Time {
+	if !l.reported {
+		return 0
+	}
+	return monotime.Time(l.clock)
 }
 
 // Release ends the work. An attempt that was never reported is neutral.
@@ -143,16 +156,24 @@ func (l *Lease) setToken(i int, token any) {
 }
 
 // done tells the first few gates what became of the attempt that they admitted.
-func (n *Node) done(l *Lease, gates int, o Outcome) {
+func (n *Node) done(l *Lease, gates int, o Outcome, now monotime.Time) {
 	token := l.token
 	l.token = nil
 	switch gates {
 	case 0:
 	case 1:
-		n.gates[0].Done(token, o)
+		done(n.gates[0], token, o, now)
 	default:
 		for i, token := range *token.(*[]any) {
-			n.gates[i].Done(token, o)
+			done(n.gates[i], token, o, now)
 		}
 	}
+}
+
+func done(g Gate, token any, o Outcome, now monotime.Time) {
+	if g, ok := g.(timedGate); ok {
+		g.DoneAt(token, o, now)
+		return
+	}
+	g.Done(token, o)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -191,7 +192,7 @@ func (n *Node) admit(l *Lease) error {
 	for i, g := range n.gates {
 		token, err := g.Allow()
 		if err != nil {
-			n.done(l, i, Outcome{})
+			n.done(l, i, Outcome{}, monotime.Now())
 			return err
 		}
 		l.setToken(i, token)

@@ -128,8 +128,8 @@ func (v *View) pick(l *Lease, info *Info) error {
 	}
 	var choice Choice
 	if st.peak != nil {
-		l.start = sinceEpoch()
-		choice = st.peak.pick(info, l.start)
+		l.clock = sinceEpoch()
+		choice = st.peak.pick(info, l.clock)
 	} else {
 		choice = st.picker.Pick(info)
 	}
@@ -145,7 +145,7 @@ func (v *View) pick(l *Lease, info *Info) error {
 		info.refused.add(n)
 		choice = st.picker.Pick(info)
 	}
-	l.start = 0
+	l.clock = 0
 	return v.pickNewer(l, st, info, v.pickOn(l, st, info, choice, refusal))
 }
 
@@ -157,7 +157,7 @@ func (v *View) leaseBare(l *Lease, st *viewState, n *Node, reason string) bool {
 	n.counts.Add(onePick)
 	if n.ready.Load() && !n.left.Load() {
 		if st.peak != nil {
-			n.latency.start(l.start)
+			n.latency.start(l.clock)
 			l.waits = true
 		}
 		return true
@@ -332,11 +332,11 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 	}
 	l.node, l.view, l.reason = n, v, reason
 	if st.observer != nil {
-		if l.start == 0 {
-			l.start = sinceEpoch()
+		if l.clock == 0 {
+			l.clock = sinceEpoch()
 		}
 		if st.peak != nil && !info.Stream { // which may have nothing to say for hours
-			n.latency.start(l.start)
+			n.latency.start(l.clock)
 			l.waits = true
 		}
 	}
@@ -379,15 +379,14 @@ func rejection(st *viewState, refusal error) error {
 }
 
 // observe has who learns from outcomes learn from l's.
-func (v *View) observe(l *Lease, n *Node, o Outcome) {
-	now := sinceEpoch()
+func (v *View) observe(l *Lease, n *Node, o Outcome, now time.Duration) {
 	if l.waits {
-		n.latency.end(o, now, now-l.start)
+		n.latency.end(o, now, now-l.clock)
 	}
 	switch st := v.state.Load(); {
 	case st.peak == nil && st.observer != nil:
-		st.observer.Observe(n, o, now-l.start)
+		st.observer.Observe(n, o, now-l.clock)
 	case st.peak != nil && !l.waits && o.Verdict == Failure:
-		n.latency.learn(o, now, now-l.start) // all that a stream tells
+		n.latency.learn(o, now, now-l.clock) // all that a stream tells
 	}
 }

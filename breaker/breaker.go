@@ -10,6 +10,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -162,15 +163,30 @@ func (b *Breaker) Allow() (any, error) {
 // keep its breaker half-open. What was admitted before the last change of state
 // tells nothing about the new one and is ignored, and so is a token that is none.
 func (b *Breaker) Done(t any, o balancer.Outcome) {
+	if p, ok := t.(*period); ok {
+		b.doneClosed(p, o.Verdict, monotime.Now())
+		return
+	}
+	b.done(t, o)
+}
+
+// DoneAt is Done for a [balancer.Balancer], which has read the clock.
+func (b *Breaker) DoneAt(t any, o balancer.Outcome, now monotime.Time) {
+	if p, ok := t.(*period); ok {
+		b.doneClosed(p, o.Verdict, now)
+		return
+	}
+	b.done(t, o)
+}
+
+// done is Done for a call that was admitted while the breaker was not closed.
+func (b *Breaker) done(t any, o balancer.Outcome) {
 	v := o.Verdict
 	if v > balancer.Suspect {
 		v = balancer.Neutral
 	}
 	var done token
 	switch t := t.(type) {
-	case *period:
-		b.doneClosed(t, v)
-		return
 	case token:
 		done = t
 	case *probe:
@@ -186,7 +202,7 @@ func (b *Breaker) Done(t any, o balancer.Outcome) {
 }
 
 // doneClosed is Done for a call that was admitted in a closed period.
-func (b *Breaker) doneClosed(p *period, v verdict) {
+func (b *Breaker) doneClosed(p *period, v verdict, now monotime.Time) {
 	switch v {
 	case balancer.Success:
 		if b.period.Load() != p {
@@ -195,7 +211,7 @@ func (b *Breaker) doneClosed(p *period, v verdict) {
 		if b.streak.Load() != 0 {
 			b.streak.Store(0)
 		}
-		b.window.Add(b.group.now(), 1, 0)
+		b.window.Add(now, 1, 0)
 	case balancer.Failure, balancer.Suspect:
 		b.mu.Lock()
 		moved := stays

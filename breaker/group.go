@@ -5,8 +5,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -21,7 +21,6 @@ type Group struct {
 	config     Config
 	alone      bool // of a Breaker that knows nothing of peers
 	comparison rolling.Comparison
-	start      time.Time
 	listed     atomic.Pointer[[]*Breaker] // the members, for comparison; nil when they have changed
 
 	mu      sync.Mutex
@@ -37,7 +36,7 @@ func NewGroup(config Config) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Group{config: config, start: time.Now()}, nil
+	return &Group{config: config}, nil
 }
 
 // Add returns a new member, closed and not draining. Its Close takes it out again.
@@ -175,11 +174,7 @@ func (g *Group) hasten() {
 	}
 }
 
-// now is time.Now for the windows, by the monotonic clock alone, which takes
-// two thirds of the time.
-func (g *Group) now() time.Time { return g.start.Add(time.Since(g.start)) }
-
-func (g *Group) worse(now time.Time, own *rolling.Window) bool {
+func (g *Group) worse(now monotime.Time, own *rolling.Window) bool {
 	members := g.list()
 	return g.comparison.Worse(now, own, len(members), windows(members))
 }

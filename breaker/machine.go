@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 var errNotGood = errors.New("not a success")
@@ -68,15 +69,15 @@ func (b *Breaker) excludedLocked() bool {
 	switch b.verdict {
 	case balancer.Success:
 		b.streak.Store(0)
-		b.window.Add(b.group.now(), 1, 0)
+		b.window.Add(monotime.Now(), 1, 0)
 	case balancer.Failure:
 		b.streak.Add(1)
-		b.window.Add(b.group.now(), 0, 1)
+		b.window.Add(monotime.Now(), 0, 1)
 	case brokeOff:
 		b.broken.Add(1)
-		b.window.Add(b.group.now(), 0, 1)
+		b.window.Add(monotime.Now(), 0, 1)
 	case balancer.Suspect:
-		b.window.Add(b.group.now(), 0, 1)
+		b.window.Add(monotime.Now(), 0, 1)
 	default:
 		return true
 	}
@@ -102,7 +103,7 @@ func (b *Breaker) tripLocked() bool {
 	if c.SuccessRatio == off {
 		return false
 	}
-	now := b.group.now()
+	now := monotime.Now()
 	rate, samples := b.window.Rate(now)
 	if samples < uint64(c.MinSamples) || 1-rate >= c.SuccessRatio || !b.group.worse(now, b.window) {
 		return false

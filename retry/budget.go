@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -16,19 +17,17 @@ const budgetWindow = 10 * time.Second
 // It is safe for concurrent use.
 type budget struct {
 	config Budget
-	start  time.Time
 	calls  *rolling.Window // good: calls; bad: retries paid from their share
 	low    atomic.Bool     // not even one retry was left when last looked
 
 	mu      sync.Mutex
-	reserve float64   // guarded by mu
-	filled  time.Time // when reserve was last filled; guarded by mu
+	reserve float64       // guarded by mu
+	filled  monotime.Time // when reserve was last filled; guarded by mu
 }
 
 func newBudget(config Budget) *budget {
 	b := &budget{
 		config:  config,
-		start:   time.Now(),
 		calls:   rolling.New(budgetWindow),
 		reserve: float64(max(config.Burst, 0)),
 	}
@@ -36,14 +35,11 @@ func newBudget(config Budget) *budget {
 	return b
 }
 
-// now is time.Now by the monotonic clock alone, which takes two thirds of the time.
-func (b *budget) now() time.Time { return b.start.Add(time.Since(b.start)) }
-
-func (b *budget) deposit() {
+func (b *budget) deposit(now monotime.Time) {
 	if b.config.Ratio == off {
 		return
 	}
-	b.calls.Add(b.now(), 1, 0)
+	b.calls.Add(now, 1, 0)
 	if b.low.Load() {
 		b.left()
 	}
@@ -56,7 +52,7 @@ func (b *budget) withdraw() bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.now()
+	now := monotime.Now()
 	left := b.leftLocked(now)
 	b.low.Store(left < 2)
 	if left < 1 {
@@ -77,25 +73,25 @@ func (b *budget) left() float64 {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	left := b.leftLocked(b.now())
+	left := b.leftLocked(monotime.Now())
 	b.low.Store(left < 1)
 	return left
 }
 
 // leftLocked adds up whole retries of each kind: half of one and half of the
 // other pay for none.
-func (b *budget) leftLocked(now time.Time) float64 {
+func (b *budget) leftLocked(now monotime.Time) float64 {
 	b.fillLocked(now)
 	return math.Floor(max(b.shareLocked(now), 0)) + math.Floor(b.reserve)
 }
 
-func (b *budget) shareLocked(now time.Time) float64 {
+func (b *budget) shareLocked(now monotime.Time) float64 {
 	calls, retries := b.calls.Sum(now)
 	return b.config.Ratio*float64(calls) - float64(retries)
 }
 
-func (b *budget) fillLocked(now time.Time) {
-	if !b.filled.IsZero() && b.config.PerSecond != off {
+func (b *budget) fillLocked(now monotime.Time) {
+	if b.filled != 0 && b.config.PerSecond != off {
 		b.reserve = min(b.reserve+b.config.PerSecond*now.Sub(b.filled).Seconds(), float64(max(b.config.Burst, 0)))
 	}
 	b.filled = now

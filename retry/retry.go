@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 // ErrBudget is in the chain of the error of a call that would have been sent
@@ -64,8 +65,8 @@ func (p *Policy) Begin(safe bool) Call {
 	return c
 }
 
-// Prepare is Begin for a call that is not counted until its Count, when its first
-// attempt is sent: one that is never sent earns no retries for others.
+// Prepare is Begin for a call that is not counted until its Count, which may come as late
+// as before its first Next: one that is never sent earns no retries for others.
 func (p *Policy) Prepare(safe bool) Call { return Call{policy: p, safe: safe} }
 
 // Call is one call's way through its attempts. It is for one goroutine at a time.
@@ -128,7 +129,19 @@ func (c *Call) Retryable() bool {
 func (c *Call) Count() {
 	if !c.counted {
 		c.counted = true
-		c.policy.budget.deposit()
+		c.policy.budget.deposit(monotime.Now())
+	}
+}
+
+// CountAt is Count for who has read the clock. The zero Time is one that is not known.
+func (c *Call) CountAt(now monotime.Time) {
+	if now == 0 {
+		c.Count()
+		return
+	}
+	if !c.counted {
+		c.counted = true
+		c.policy.budget.deposit(now)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -55,7 +56,6 @@ func (t Throttle) WithDefaults() (Throttle, error) {
 // safe for concurrent use and does not block.
 type Throttler struct {
 	config Throttle
-	start  time.Time
 	calls  *rolling.Window // good: successes; bad: other calls, those refused included
 }
 
@@ -66,14 +66,12 @@ func NewThrottler(config Throttle) (*Throttler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Throttler{config: config, start: time.Now(), calls: rolling.New(throttleWindow)}, nil
+	return &Throttler{config: config, calls: rolling.New(throttleWindow)}, nil
 }
-
-func (t *Throttler) now() time.Time { return t.start.Add(time.Since(t.start)) }
 
 // Allow reports whether a call may be sent. One that may not has been counted.
 func (t *Throttler) Allow() bool {
-	now := t.now()
+	now := monotime.Now()
 	good, bad := t.calls.Sum(now)
 	p := (float64(good+bad) - t.config.Ratio*float64(good)) / float64(good+bad+1)
 	if p <= 0 || rand.Float64() >= min(p, throttleMost) {
@@ -88,8 +86,8 @@ func (t *Throttler) Allow() bool {
 func (t *Throttler) Observe(o balancer.Outcome) {
 	switch o.Verdict {
 	case balancer.Success, balancer.Suspect:
-		t.calls.Add(t.now(), 1, 0)
+		t.calls.Add(monotime.Now(), 1, 0)
 	case balancer.Failure, balancer.Overload:
-		t.calls.Add(t.now(), 0, 1)
+		t.calls.Add(monotime.Now(), 0, 1)
 	}
 }

@@ -62,6 +62,11 @@ func New(cfg Config) (*Telemetry, error) {
 	return t, nil
 }
 
+// Off reports whether neither spans nor metrics are wanted now, so that whoever is about
+// to make a call and its attempts need not ask for each. What a context carries is to be
+// injected all the same.
+func (t *Telemetry) Off() bool { return t.tracers.current() == nil && t.instruments() == nil }
+
 // Close stops what [Telemetry.Observe] started. Spans that are open still end
 // as they should. It can be called more than once.
 func (t *Telemetry) Close() error {

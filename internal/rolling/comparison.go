@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 const (
@@ -24,7 +26,7 @@ type Comparison struct {
 }
 
 type median struct {
-	at   time.Time
+	at   monotime.Time
 	rate float64
 	ok   bool
 }
@@ -33,7 +35,7 @@ type median struct {
 // windows of a fleet of the given size (own included). A nil window stands for a
 // member in which nothing bad was ever seen. Without peers that have samples it
 // is false.
-func (c *Comparison) Worse(now time.Time, own *Window, size int, all iter.Seq[*Window]) bool {
+func (c *Comparison) Worse(now monotime.Time, own *Window, size int, all iter.Seq[*Window]) bool {
 	rate, _ := own.Rate(now)
 	m := c.peers(now, own, size, all)
 	return m.ok && rate >= 2*m.rate && rate >= m.rate+0.2
@@ -41,7 +43,7 @@ func (c *Comparison) Worse(now time.Time, own *Window, size int, all iter.Seq[*W
 
 // peers returns the median of the others, or in a larger fleet that of all,
 // where one member makes no difference and the scan is worth saving.
-func (c *Comparison) peers(now time.Time, own *Window, size int, all iter.Seq[*Window]) median {
+func (c *Comparison) peers(now monotime.Time, own *Window, size int, all iter.Seq[*Window]) median {
 	if size < exactBelow {
 		return medianOf(now, own, size, all)
 	}
@@ -53,7 +55,7 @@ func (c *Comparison) peers(now time.Time, own *Window, size int, all iter.Seq[*W
 	return m
 }
 
-func medianOf(now time.Time, except *Window, size int, all iter.Seq[*Window]) median {
+func medianOf(now monotime.Time, except *Window, size int, all iter.Seq[*Window]) median {
 	rates := make([]float64, 0, size)
 	for w := range all {
 		switch {

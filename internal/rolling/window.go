@@ -5,6 +5,8 @@ package rolling
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 const buckets = 10
@@ -33,8 +35,8 @@ func New(length time.Duration) *Window {
 }
 
 // Add counts events at now, saturating at 16 million per bucket.
-func (w *Window) Add(now time.Time, good, bad uint64) {
-	epoch := now.UnixNano() / w.width
+func (w *Window) Add(now monotime.Time, good, bad uint64) {
+	epoch := int64(now) / w.width
 	bucket := &w.counts[uint64(epoch)%buckets]
 	tag := uint64(epoch) & epochMask
 	for {
@@ -51,8 +53,8 @@ func (w *Window) Add(now time.Time, good, bad uint64) {
 }
 
 // Sum returns the events of the window that ends at now.
-func (w *Window) Sum(now time.Time) (good, bad uint64) {
-	epoch := uint64(now.UnixNano() / w.width)
+func (w *Window) Sum(now monotime.Time) (good, bad uint64) {
+	epoch := uint64(int64(now) / w.width)
 	for i := range w.counts {
 		word := w.counts[i].Load()
 		if age := (epoch - word>>epochShift) & epochMask; age < buckets {
@@ -64,7 +66,7 @@ func (w *Window) Sum(now time.Time) (good, bad uint64) {
 }
 
 // Rate returns the share of bad events and the number of all.
-func (w *Window) Rate(now time.Time) (rate float64, samples uint64) {
+func (w *Window) Rate(now monotime.Time) (rate float64, samples uint64) {
 	good, bad := w.Sum(now)
 	samples = good + bad
 	if samples == 0 {

@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
 // at is some time after the beginning of a bucket of one second.
-func at(d time.Duration) time.Time { return time.Unix(1_700_000_000, 0).Add(d) }
+func at(d time.Duration) monotime.Time { return monotime.Time(1_700_000 * time.Second).Add(d) }
 
 func TestWindowEdges(t *testing.T) {
 	const s = time.Second

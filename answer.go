@@ -1,0 +1,92 @@
+package fairlead
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// answer is the body of a call's response, as the caller has it. Its end is that of
+// the attempt and the call. It is apart from both, because they are used again while
+// the caller may still read and close what has ended, or hold on to it.
+type answer struct {
+	body    io.ReadCloser
+	mesh    *Mesh
+	attempt *attempt // of who ends it, and nil then
+	ended   atomic.Bool
+}
+
+// handOut makes an attempt's response ready for the caller.
+func handOut(a *attempt) {
+	resp := a.resp
+	if resp.Body == http.NoBody {
+		a.complete(nil)
+		return
+	}
+	body := &answer{body: resp.Body, mesh: a.call.service.mesh, attempt: a}
+	if w, ok := resp.Body.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body = upgraded{body, w}
+		return
+	}
+	resp.Body = body
+}
+
+// Read reads the body. Its end is the call's.
+func (b *answer) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if err == io.EOF { // nearly all bodies end so; the rest is looked at below
+		b.end(nil)
+		return n, err
+	}
+	if !errors.Is(err, io.EOF) && b.mesh.closed.Load() {
+		err = ErrClosed
+	}
+	b.end(err)
+	return n, err
+}
+
+// Close closes the body and ends the call.
+func (b *answer) Close() error {
+	err := b.body.Close()
+	b.end(nil)
+	return err
+}
+
+func (b *answer) end(err error) {
+	if b.ended.CompareAndSwap(false, true) {
+		a := b.attempt
+		b.attempt = nil
+		a.complete(err)
+	}
+}
+
+// upgraded is the body of an answer that switched protocols.
+type upgraded struct {
+	*answer
+	io.Writer
+}
+
+// complete ends an attempt and its call, whose answer's body ended with err.
+func (a *attempt) complete(err error) {
+	c, status := a.call, a.resp.StatusCode
+	err = c.broken(err)
+	a.settle(err)
+	if c.replay != nil {
+		c.replay.close() // the answer is over: nobody wants the rest of the request
+	}
+	c.end(status, err)
+	c.recycle()
+}
+
+// broken returns what a body broke off with: any error but io.EOF, unless the caller
+// went away. After good headers, how long the body takes is the caller's doing too.
+func (c *call) broken(err error) error {
+	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || c.gone(err) || c.ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,216 @@
+package fairlead_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/retry"
+)
+
+// echo answers with what was sent, and now and then not at all, late, or badly.
+func echo(w http.ResponseWriter, r *http.Request) {
+	switch rand.IntN(20) {
+	case 0:
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_ = http.NewResponseController(w).Flush()
+		time.Sleep(rand.N(3 * time.Millisecond)) // it is drained meanwhile
+		fmt.Fprint(w, "busy")
+		return
+	case 1:
+		panic(http.ErrAbortHandler)
+	case 2:
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	fmt.Fprint(w, r.URL.Query().Get("call"), strings.Repeat(".", rand.IntN(5000)), string(body))
+}
+
+// What ends a call may be used by another at once. Callers who read and close bodies
+// that have ended, from other goroutines too, must see their own answers only, and
+// nothing may be counted twice, whatever became of the call.
+func TestEndedCallsAreNotSeenAgain(t *testing.T) {
+	passes := func(next http.RoundTripper) http.RoundTripper { return next }
+	for _, tt := range []struct {
+		name string
+		opts []fairlead.Option
+	}{
+		{"defaults", nil},
+		{"time limits", []fairlead.Option{fairlead.WithTimeout(15 * time.Millisecond), fairlead.WithRetry(retry.Config{AttemptTimeout: 5 * time.Millisecond})}},
+		{"hedges", []fairlead.Option{fairlead.WithHedge(retry.Hedge{After: time.Millisecond}), fairlead.WithRetry(retry.Config{Budget: retry.Budget{Ratio: -1}})}},
+		{"limits", []fairlead.Option{fairlead.WithLimit(breaker.Limit{Service: 6, Endpoint: 2, Queue: 20})}},
+		{"middleware", []fairlead.Option{fairlead.WithMiddleware(passes), fairlead.WithAttemptMiddleware(passes)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			mesh := newMesh(t, []*server{newServer(t, echo), newServer(t, echo), newServer(t, echo)}, tt.opts...)
+			client := mesh.Client()
+			var callers, latecomers sync.WaitGroup
+			for caller := range 8 {
+				callers.Go(func() {
+					var ended []io.ReadCloser
+					for i := range 150 {
+						name := fmt.Sprintf("<%d/%d>", caller, i)
+						resp, err := client.Do(anyRequest(t, name))
+						if err != nil {
+							continue
+						}
+						if resp.StatusCode == http.StatusOK {
+							checkOwn(t, resp, name)
+						}
+						resp.Body.Close()
+						ended = append(ended, resp.Body)
+						late := ended[rand.IntN(len(ended))]
+						latecomers.Go(func() { comesLate(t, late) })
+					}
+				})
+			}
+			callers.Wait()
+			latecomers.Wait()
+			for _, s := range mesh.Status().Services {
+				for _, e := range s.Endpoints {
+					if e.InFlight != 0 {
+						t.Errorf("%d in flight at %s after the end", e.InFlight, e.ID)
+					}
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := mesh.Shutdown(ctx); err != nil {
+				t.Errorf("Shutdown: %v: a call was not ended, or twice", err)
+			}
+		})
+	}
+}
+
+// anyRequest is a request that can be repeated, or whose body can be had again, or
+// neither.
+func anyRequest(t *testing.T, name string) *http.Request {
+	var body io.Reader
+	method := http.MethodGet
+	switch rand.IntN(3) {
+	case 0:
+		method, body = http.MethodPost, strings.NewReader(name)
+	case 1:
+		method, body = http.MethodPut, io.MultiReader(strings.NewReader(name))
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://users/?call="+name, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
+// checkOwn reads an answer, or a part of it.
+func checkOwn(t *testing.T, resp *http.Response, name string) {
+	if rand.IntN(4) == 0 {
+		return
+	}
+	got, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return
+	}
+	rest, own := strings.CutPrefix(string(got), name)
+	if rest = strings.TrimLeft(rest, "."); !own || rest != "" && rest != name {
+		t.Errorf("the answer to %q is %.40q … %q", name, got, rest)
+	}
+}
+
+// comesLate reads and closes a body that has ended.
+func comesLate(t *testing.T, body io.ReadCloser) {
+	if n, err := body.Read(make([]byte, 10)); n != 0 || err == nil {
+		t.Errorf("a body that was closed gave %d bytes and %v", n, err)
+	}
+	body.Close()
+}
+
+// A caller may close a body on one goroutine while it reads it on another.
+func TestABodyIsClosedWhileItIsRead(t *testing.T) {
+	mesh := newMesh(t, []*server{newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})})
+	for range 50 {
+		resp, err := mesh.Client().Get("http://users/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := io.ReadAll(resp.Body); err == nil {
+				t.Error("the read of an endless body that was closed ended well")
+			}
+		})
+		both.Go(func() { resp.Body.Close() })
+		both.Wait()
+	}
+	if n := mesh.Status().Services[0].Endpoints[0].InFlight; n != 0 {
+		t.Errorf("%d in flight after the end", n)
+	}
+}
+
+// The last use of a service is the end of its last body, however long ago that was
+// answered.
+func TestALongBodyIsUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t)
+		resp, err := mesh.Client().Get("http://users/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		resp.Body.Close()
+		time.Sleep(9 * time.Minute)
+		if n := len(mesh.Status().Services); n != 1 {
+			t.Errorf("%d services 9 min after the end of a body that took an hour, want 1", n)
+		}
+		time.Sleep(4 * time.Minute)
+		if n := len(mesh.Status().Services); n != 0 {
+			t.Errorf("%d services after 13 idle minutes, want 0", n)
+		}
+	})
+}
+
+// A call earns retries when its first attempt is over, whichever way, and only once.
+func TestACallIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(3)
+		for _, e := range f.endpoints {
+			e.does(dead)
+		}
+		// Without reserve: each five calls pay for one retry.
+		mesh := f.mesh(t, fairlead.WithoutBreaker(), fairlead.WithRetry(retry.Config{
+			Attempts: 2, Budget: retry.Budget{Ratio: 0.2, Burst: -1, PerSecond: -1},
+		}))
+		const calls = 100
+		refused := 0
+		for range calls {
+			if resp, err := mesh.Client().Get("http://users/"); err == nil {
+				resp.Body.Close()
+				t.Fatal("a dead fleet answered")
+			} else if errors.Is(err, retry.ErrBudget) {
+				refused++
+			}
+		}
+		if got := f.attempts() - calls; got != calls/5 || refused != calls-calls/5 {
+			t.Errorf("%d retries, and %d calls without for the budget's sake, of %d calls, want %d and %d", got, refused, calls, calls/5, calls-calls/5)
+		}
+	})
+}
