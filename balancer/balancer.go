@@ -73,6 +73,9 @@ type Balancer struct {
 	followers []*follower      // replaced, never changed; guarded by mu
 	update    uint64           // generation of the last Update; guarded by mu
 	dirty     bool             // something changed since the last build began; guarded by mu
+	whole     bool             // and not only what moved; guarded by mu
+	moved     []moved          // nodes that changed, perhaps more than once; guarded by mu
+	spare     []moved          // what the last build saw of these; guarded by mu
 	urgent    bool             // and the next build must not wait; guarded by mu
 	building  bool             // guarded by mu
 	nextBuild time.Time        // earliest; guarded by mu
@@ -80,7 +83,10 @@ type Balancer struct {
 	cost      time.Duration    // what the policy took of the last builds; guarded by mu
 	closed    bool             // guarded by mu
 
-	standings []standing // of the nodes; for who builds, of whom there is one at a time
+	// For who builds, of whom there is one at a time: what is known of the nodes.
+	standings []standing // of fleet.nodes
+	tally     tally      // of standings
+	patches   int        // since all of them were looked at
 }
 
 // fleet is what the last build saw of the members.
@@ -244,6 +250,11 @@ func (b *Balancer) swap(joined []*Node) (left []*Node) {
 		slices.SortFunc(nodes, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
 		b.nodes = nodes
 	}
+	if len(joined)+len(left) > 0 {
+		for i, n := range b.nodes {
+			n.position = i
+		}
+	}
 	return left
 }
 
@@ -312,7 +323,7 @@ func (b *Balancer) Policy() Policy { return b.config.Policy }
 // can still be reported and released; Pick returns ErrNoEndpoints.
 func (b *Balancer) Close() {
 	b.mu.Lock()
-	b.closed, b.dirty = true, true
+	b.closed, b.dirty, b.whole = true, true, true
 	nodes := b.nodes
 	b.nodes = nil
 	clear(b.byID)

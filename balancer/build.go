@@ -31,7 +31,7 @@ func (n *Node) changed() {
 			n.latency.forget() // what it did in its bad times
 		}
 	}
-	n.balancer.changedOnCall(f.ready == 0 && (ready || probing && f.probing == 0))
+	n.balancer.changedOnCall(n, f.ready == 0 && (ready || probing && f.probing == 0))
 }
 
 func (n *Node) candidate(now time.Time, panicking bool) bool {
@@ -42,25 +42,30 @@ func (n *Node) candidate(now time.Time, panicking bool) bool {
 // urgent, else at the end of a pause that grows with what a build costs, so that
 // a flapping fleet costs at most one percent of a core.
 func (b *Balancer) changed(urgent bool) {
-	if b.note(urgent, false) {
+	if b.note(nil, urgent, false) {
 		b.build()
 	}
 }
 
 // changedOnCall is changed for the goroutine of a call, which builds only what is
-// built fast: else the timer's goroutine does.
-func (b *Balancer) changedOnCall(urgent bool) {
-	if b.note(urgent, true) {
+// built fast: else the timer's goroutine does. n is the node that changed, nil for any.
+func (b *Balancer) changedOnCall(n *Node, urgent bool) {
+	if b.note(n, urgent, true) {
 		b.build()
 	}
 }
 
-// note notes that something changed, and reports whether the caller is to build
-// now. Else a build is under way or will be, or nobody needs one.
-func (b *Balancer) note(urgent, onCall bool) bool {
+// note notes that a node changed, any where n is nil, and reports whether the caller is
+// to build now. Else a build is under way or will be, or nobody needs one.
+func (b *Balancer) note(n *Node, urgent, onCall bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dirty = true
+	if n == nil || len(b.moved) == patchNodes {
+		b.whole = true
+	} else {
+		b.moved = append(b.moved, moved{n, n.position})
+	}
 	b.urgent = b.urgent || urgent
 	if b.building || b.closed {
 		return false
@@ -109,18 +114,31 @@ func (b *Balancer) build() {
 // buildOnceLocked builds with the mutex released, and returns how long to pause.
 func (b *Balancer) buildOnceLocked() time.Duration {
 	nodes, views, followers := b.nodes, b.views, b.followers
+	some, whole := b.moved, b.whole
+	b.moved, b.spare, b.whole = b.spare[:0], some, false
 	b.mu.Unlock()
 
 	began := time.Now()
 	policy := time.Duration(0)
-	f := b.survey(began, nodes)
-	for _, v := range views {
-		policy += v.build(f, b.standings)
+	f, turns := (*fleet)(nil), []turned(nil)
+	if !whole {
+		f, turns = b.patch(began, nodes, some)
 	}
+	if f != nil {
+		for _, v := range views {
+			policy += v.patch(f, b.standings, some, turns)
+		}
+	} else {
+		f = b.survey(began, nodes)
+		for _, v := range views {
+			policy += v.build(f, b.standings)
+		}
+	}
+	clear(some)
 	if f.ready == 0 {
 		hasten(f.nodes)
 	}
-	whole := time.Since(began)
+	took := time.Since(began)
 	for _, f := range followers {
 		f.built()
 	}
@@ -131,8 +149,8 @@ func (b *Balancer) buildOnceLocked() time.Duration {
 	if b.cost >= tableCost {
 		return maxBetweenBuilds
 	}
-	whole = min(whole, whole-policy+b.cost)
-	return min(max(buildShare*whole, minBetweenBuilds), maxBetweenBuilds)
+	took = min(took, took-policy+b.cost)
+	return min(max(buildShare*took, minBetweenBuilds), maxBetweenBuilds)
 }
 
 // standing is how a node stood when a build looked at it.
@@ -175,48 +193,44 @@ func (s standing) candidate(panicking bool) bool {
 	return s == 0 || panicking && s == standsAdvisedOf
 }
 
-// survey decides who is a candidate. Where fewer than half of the nodes are
-// well, health is ignored: it is more likely wrong than most of the fleet is
-// sick (Envoy's panic threshold). It is ignored too where it would be all that
-// keeps the last nodes from being called.
+// probes reports whether such a node waits for a call to prove it.
+func (s standing) probes(panicking bool) bool {
+	return s&standsProbing != 0 && (panicking || s&standsAdvisedOf == 0)
+}
+
+// survey looks at all nodes and decides who is a candidate.
 func (b *Balancer) survey(now time.Time, nodes []*Node) *fleet {
 	f := &fleet{nodes: nodes, bare: true}
-	b.standings = stand(b.standings[:0], nodes, now)
-	well, ready, heldBack := 0, 0, false
+	b.standings, b.tally, b.patches = stand(b.standings[:0], nodes, now), tally{}, 0
 	for i, n := range nodes {
-		s := b.standings[i]
 		f.bare = f.bare && len(n.gates) == 0 && n.limit == nil
-		if s == standsDraining {
-			continue
-		}
-		f.total++
-		if s&standsProbing != 0 {
-			f.probing++
-		}
-		switch {
-		case s&standsAdvisedOf != 0:
-			heldBack = heldBack || s&standsRefusing == 0 || s&standsProbing != 0
-			continue
-		case s == 0:
-			ready++
-		}
-		well++
+		b.tally.count(b.standings[i], +1)
 	}
-	f.panicking = 2*well < f.total || ready == 0 && heldBack
+	f.panicking = b.tally.panicking()
 	for i, n := range nodes {
-		ready := b.standings[i].candidate(f.panicking) && !n.left.Load()
-		if n.ready.Load() != ready {
-			// It changed, perhaps since the first look.
-			b.standings[i] = n.stand(now)
-			ready = b.standings[i].candidate(f.panicking) && !n.left.Load()
-			n.ready.Store(ready)
-		}
-		if ready {
+		if b.settle(n, i, now, f.panicking) {
 			f.ready++
 		}
 	}
+	f.total, f.probing = b.tally.total, b.tally.probing
 	b.fleet.Store(f)
 	return f
+}
+
+// settle makes a node, the i-th, a candidate or not, and reports which.
+func (b *Balancer) settle(n *Node, i int, now time.Time, panicking bool) bool {
+	s := &b.standings[i]
+	ready := s.candidate(panicking) && !n.left.Load()
+	if n.ready.Load() == ready {
+		return ready
+	}
+	// It changed, perhaps since the first look.
+	b.tally.count(*s, -1)
+	*s = n.stand(now)
+	b.tally.count(*s, +1)
+	ready = s.candidate(panicking) && !n.left.Load()
+	n.ready.Store(ready)
+	return ready
 }
 
 func hasten(nodes []*Node) {

@@ -63,7 +63,7 @@ func (l *Lease) Report(o Outcome) {
 		observe(n, o)
 	}
 	if l.probe && o.Verdict == Neutral {
-		n.balancer.changedOnCall(false) // who waits for a node can be the probe now
+		n.balancer.changedOnCall(n, false) // who waits for a node can be the probe now
 	}
 	if l.clock != 0 {
 		l.view.observe(l, n, o, now)

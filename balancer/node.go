@@ -48,6 +48,7 @@ type member struct {
 	probingSince atomic.Int64  // Unix nanoseconds, 0 while not half-open
 
 	generation uint64 // of the last Update that named the node; guarded by Balancer.mu
+	position   int    // among the members; guarded by Balancer.mu
 }
 
 const (

@@ -17,6 +17,10 @@ func (roundRobin) NewPicker(nodes []*Node, prev Picker) Picker {
 	if old, ok := prev.(*roundRobinPicker); ok && old.same(&m) {
 		return old
 	}
+	return newRoundRobinPicker(m)
+}
+
+func newRoundRobinPicker(m members) *roundRobinPicker {
 	p := &roundRobinPicker{members: m}
 	p.turns.randomize()
 	return p

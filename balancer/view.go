@@ -53,7 +53,7 @@ func (b *Balancer) View(filter func(*Node) bool) *View {
 }
 
 // Rebuild asks the filter again, because its answer may have changed.
-func (v *View) Rebuild() { v.balancer.changedOnCall(false) }
+func (v *View) Rebuild() { v.balancer.changedOnCall(nil, false) }
 
 // Close ends the View's part in builds.
 func (v *View) Close() {
@@ -93,7 +93,7 @@ func (v *View) build(f *fleet, standings []standing) time.Duration {
 		switch s := standings[i]; {
 		case s.candidate(f.panicking):
 			st.ready++
-		case s&standsProbing != 0 && (f.panicking || s&standsAdvisedOf == 0):
+		case s.probes(f.panicking):
 			st.probing = append(st.probing, n)
 		}
 	}
@@ -102,12 +102,17 @@ func (v *View) build(f *fleet, standings []standing) time.Duration {
 		prev = old.picker
 	}
 	began := time.Now()
-	st.picker = v.balancer.config.Policy.NewPicker(st.nodes, prev)
-	st.observer, _ = st.picker.(Observer)
-	st.peak, _ = st.picker.(*peakPicker)
+	v.publish(st, v.balancer.config.Policy.NewPicker(st.nodes, prev))
+	return time.Since(began)
+}
+
+// publish lets picks go by st, which is ready but for its picker.
+func (v *View) publish(st *viewState, p Picker) {
+	st.picker = p
+	st.observer, _ = p.(Observer)
+	st.peak, _ = p.(*peakPicker)
 	st.bare = st.bare && (st.observer == nil || st.peak != nil)
 	v.state.Store(st)
-	return time.Since(began)
 }
 
 // Pick is [Balancer.Pick] over the View's nodes.
