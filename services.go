@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/monotime"
@@ -14,6 +15,7 @@ import (
 // unknown. Both are bounded: the names come out of URLs.
 type services struct {
 	byName sync.Map // string → *service; written under mu
+	often  oftenCalled
 
 	mu      sync.Mutex
 	count   int                  // guarded by mu
@@ -45,12 +47,44 @@ func (m *Mesh) acquire(name string) (*service, error) {
 			}
 			return s, nil
 		}
+		m.services.often.forget(s)
 	}
 }
 
+// oftenCalled is some of the services, found faster than by their hashes. It may hold one
+// that was let go, until somebody finds that out.
+type oftenCalled [16]atomic.Pointer[service]
+
+func (o *oftenCalled) at(name string) *atomic.Pointer[service] {
+	n := len(name)
+	return &o[(n^int(name[n/2])^int(name[n-1])<<2)%len(o)]
+}
+
+func (o *oftenCalled) get(name string) *service {
+	if s := o.at(name).Load(); s != nil && s.name == name {
+		return s
+	}
+	return nil
+}
+
+// put keeps a service where there is room. One that was never resolved may turn out to
+// be unknown, and its name must then be asked for anew.
+func (o *oftenCalled) put(s *service) {
+	if at := o.at(s.name); at.Load() == nil && s.resolved.Load() {
+		at.CompareAndSwap(nil, s)
+	}
+}
+
+func (o *oftenCalled) forget(s *service) { o.at(s.name).CompareAndSwap(s, nil) }
+
 func (m *Mesh) service(name string) (*service, error) {
-	if s, ok := m.services.byName.Load(name); ok {
-		return s.(*service), nil
+	if s := m.services.often.get(name); s != nil {
+		return s, nil
+	}
+	if known, ok := m.services.byName.Load(name); ok {
+		s := known.(*service)
+		m.services.often.put(s)
+		return s, nil
 	}
 	m.services.mu.Lock()
 	defer m.services.mu.Unlock()
@@ -128,6 +162,7 @@ func (m *Mesh) dropLocked(s *service) bool {
 		return false
 	}
 	m.services.byName.Delete(s.name)
+	m.services.often.forget(s)
 	m.services.count--
 	m.spawned.Go(func() { s.close(ErrClosed) })
 	return true

@@ -3,6 +3,8 @@
 package rolling
 
 import (
+	"math"
+	"math/bits"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +19,9 @@ const buckets = 10
 // It goes by the times it is given: a step of a wall clock disturbs it for one
 // such length.
 type Window struct {
-	width  int64 // of a bucket, in nanoseconds
-	counts [buckets]atomic.Uint64
+	width   uint64 // of a bucket, in nanoseconds
+	inverse uint64 // of width, in units of 2⁻⁶⁴
+	counts  [buckets]atomic.Uint64
 }
 
 // A bucket's word holds the low bits of its epoch, the good and the bad.
@@ -31,14 +34,24 @@ const (
 
 // New returns a Window over the given length, which is positive.
 func New(length time.Duration) *Window {
-	return &Window{width: max(int64(length)/buckets, 1)}
+	width := uint64(max(length/buckets, 1))
+	return &Window{width: width, inverse: math.MaxUint64 / width}
+}
+
+// epoch returns now/width, by which buckets are numbered, without the division, which
+// takes as long as the rest of an Add.
+func (w *Window) epoch(now monotime.Time) uint64 {
+	quotient, _ := bits.Mul64(uint64(now), w.inverse)
+	if uint64(now)-quotient*w.width >= w.width {
+		quotient++
+	}
+	return quotient
 }
 
 // Add counts events at now, saturating at 16 million per bucket.
 func (w *Window) Add(now monotime.Time, good, bad uint64) {
-	epoch := int64(now) / w.width
-	bucket := &w.counts[uint64(epoch)%buckets]
-	tag := uint64(epoch) & epochMask
+	epoch := w.epoch(now)
+	bucket, tag := &w.counts[epoch%buckets], epoch&epochMask
 	for {
 		old := bucket.Load()
 		g, b := good, bad
@@ -54,10 +67,11 @@ func (w *Window) Add(now monotime.Time, good, bad uint64) {
 
 // Sum returns the events of the window that ends at now.
 func (w *Window) Sum(now monotime.Time) (good, bad uint64) {
-	epoch := uint64(int64(now) / w.width)
+	epoch := w.epoch(now)
 	for i := range w.counts {
 		word := w.counts[i].Load()
-		if age := (epoch - word>>epochShift) & epochMask; age < buckets {
+		// A word that nobody has touched while the tags came round is in another's place.
+		if age := (epoch - word>>epochShift) & epochMask; age < buckets && (epoch-age)%buckets == uint64(i) {
 			good += word >> countBits & countMask
 			bad += word & countMask
 		}

@@ -1,6 +1,8 @@
 package rolling_test
 
 import (
+	"math"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -88,9 +90,9 @@ func TestWindowSaturates(t *testing.T) {
 	}
 }
 
-// A bucket knows the low 16 bits of its time. So what was counted once shows for
-// another window 65,536 buckets later, where its bucket was not used in between:
-// for a window of 10 s after 18 hours without a call.
+// A bucket knows the low 16 bits of its time, and its place. So what was counted once
+// shows for another window 5 × 65,536 buckets later, where its bucket was not used in
+// between: for a window of 10 s after 91 hours without a call.
 func TestWindowEpochWraps(t *testing.T) {
 	const lap = 65_536 * time.Second
 	for _, tt := range []struct {
@@ -101,7 +103,8 @@ func TestWindowEpochWraps(t *testing.T) {
 		{"just before", lap - time.Second, 0},
 		{"half a lap", lap / 2, 0},
 		{"past it", lap + 10*time.Second, 0},
-		{"documented: a lap later", lap, 7},
+		{"a lap later", lap, 0},
+		{"documented: five laps later", 5 * lap, 7},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := rolling.New(10 * time.Second)
@@ -160,5 +163,33 @@ func TestWindowAllocatesNothing(t *testing.T) {
 	w := rolling.New(10 * time.Second)
 	if n := testing.AllocsPerRun(100, func() { w.Add(at(0), 1, 0); w.Rate(at(0)) }); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
+func TestEpochIsTheQuotient(t *testing.T) {
+	for _, length := range []time.Duration{1, 10, 30, 70, time.Second, 7 * time.Second, 10 * time.Second, time.Hour, math.MaxInt64} {
+		width := monotime.Time(max(length/10, 1))
+		check := func(now monotime.Time) {
+			// What is counted in the last moment of a bucket is there for nine more.
+			now = max(now, 0)
+			w := rolling.New(length)
+			w.Add(now, 1, 0)
+			last := (now/width + 10) * width // the first moment without it
+			if last < now || last > math.MaxInt64/2 && length > time.Hour {
+				return
+			}
+			if good, _ := w.Sum(last - 1); good != 1 {
+				t.Errorf("%v: what came at %d is gone at %d", length, now, last-1)
+			}
+			if good, _ := w.Sum(last); good != 0 {
+				t.Errorf("%v: what came at %d is there at %d", length, now, last)
+			}
+		}
+		for range 2000 {
+			bucket := monotime.Time(rand.Int64N(math.MaxInt64/2)>>rand.IntN(62)) / width * width
+			check(bucket)
+			check(bucket - 1)
+			check(bucket + 1)
+		}
 	}
 }
