@@ -44,7 +44,7 @@ func TestPickWithAGateAllocatesNothing(t *testing.T) {
 // weights are allocated anew when a weight changes, in a few pieces.
 func TestUpdateAllocatesLittle(t *testing.T) {
 	for _, p := range benchPolicies() {
-		for _, change := range []string{"nothing", "zone", "weight"} {
+		for _, change := range []string{"nothing", "zone", "weight", "another"} {
 			t.Run(p.name+"/"+change, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := balancer.New(balancer.Config{Policy: p.policy})
@@ -56,9 +56,12 @@ func TestUpdateAllocatesLittle(t *testing.T) {
 					switch {
 					case change == "nothing":
 						limit = 0
-					case change == "weight" && p.ctx != nil:
+					case (change == "weight" || change == "another") && p.ctx != nil:
 						limit = 25 // hashing policies hold other pickers too
+					case change == "another" && p.weight(1) != p.weight(2):
+						limit = 15 // tables
 					}
+					others := []string{"", "10.9.0.1:80", "10.9.0.2:80", "10.9.0.3:80", "10.9.0.4:80", "10.9.0.5:80", "10.9.0.6:80"}
 					i := 0
 					// Each on its own: no two are merged.
 					got := testing.AllocsPerRun(5, func() {
@@ -68,6 +71,8 @@ func TestUpdateAllocatesLittle(t *testing.T) {
 							endpoints[500].Zone = []string{"a", "b"}[i%2]
 						case "weight":
 							endpoints[500].Weight = 1 + i%7
+						case "another":
+							endpoints[500].Addr = others[i]
 						}
 						if err := b.Update(endpoints); err != nil {
 							t.Error(err)

@@ -83,6 +83,8 @@ type Balancer struct {
 	cost      time.Duration    // what the policy took of the last builds; guarded by mu
 	closed    bool             // guarded by mu
 
+	joined, left []*Node // by an Update; for who updates, of whom there is one at a time
+
 	// For who builds, of whom there is one at a time: what is known of the nodes.
 	standings []standing // of fleet.nodes
 	tally     tally      // of standings
@@ -133,8 +135,7 @@ func (b *Balancer) Update(endpoints []discovery.Endpoint) error {
 	}
 	b.update++
 	var bad []error
-	var joined []*Node
-	changed := false
+	joined, changed := b.joined[:0], false
 	for i := range endpoints {
 		node, news, err := b.matchLocked(&endpoints[i])
 		switch {
@@ -151,7 +152,7 @@ func (b *Balancer) Update(endpoints []discovery.Endpoint) error {
 	for _, n := range joined {
 		b.join(n)
 	}
-	left := b.swap(joined)
+	left := b.swap(joined, b.left[:0])
 	if changed || len(joined)+len(left) > 0 {
 		// Who leaves is out of the pickers before it leaves.
 		b.changed(len(left) > 0 || !slices.ContainsFunc(b.members(), (*Node).Ready))
@@ -159,6 +160,9 @@ func (b *Balancer) Update(endpoints []discovery.Endpoint) error {
 	for _, n := range left {
 		b.leave(n)
 	}
+	clear(joined)
+	clear(left)
+	b.joined, b.left = joined, left
 	return errors.Join(bad...)
 }
 
@@ -195,29 +199,6 @@ func (b *Balancer) matchLocked(e *discovery.Endpoint) (joined *Node, news bool, 
 	return fresh, true, nil
 }
 
-// sweepLocked takes out the nodes that the last Update did not name, or whose
-// identity moved to another address.
-func (b *Balancer) sweepLocked() (left []*Node) {
-	stays := func(n *Node) bool { return b.byID[n.id] == n && n.generation == b.update }
-	gone := slices.IndexFunc(b.nodes, func(n *Node) bool { return !stays(n) })
-	if gone < 0 {
-		return nil
-	}
-	kept := slices.Clone(b.nodes[:gone])
-	for _, n := range b.nodes[gone:] {
-		if stays(n) {
-			kept = append(kept, n)
-			continue
-		}
-		left = append(left, n)
-		if b.byID[n.id] == n {
-			delete(b.byID, n.id)
-		}
-	}
-	b.nodes = kept
-	return left
-}
-
 // join makes what the node carries, before anybody can pick it.
 func (b *Balancer) join(n *Node) {
 	if b.config.Join != nil {
@@ -237,24 +218,37 @@ func (b *Balancer) join(n *Node) {
 }
 
 // swap makes the joined nodes members in the place of those that leave, in one
-// step. Where the Balancer was closed meanwhile, the joined leave at once.
-func (b *Balancer) swap(joined []*Node) (left []*Node) {
+// step. Those leave that the last Update did not name, or whose identity moved to
+// another address. Where the Balancer was closed meanwhile, the joined leave at once.
+func (b *Balancer) swap(joined, left []*Node) []*Node {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
-		return joined
+		return append(left, joined...)
 	}
-	left = b.sweepLocked()
-	if len(joined) > 0 {
-		nodes := slices.Concat(b.nodes, joined)
-		slices.SortFunc(nodes, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
-		b.nodes = nodes
+	stays := func(n *Node) bool { return b.byID[n.id] == n && n.generation == b.update }
+	if len(joined) == 0 && !slices.ContainsFunc(b.nodes, func(n *Node) bool { return !stays(n) }) {
+		return left
 	}
-	if len(joined)+len(left) > 0 {
-		for i, n := range b.nodes {
-			n.position = i
+	nodes := make([]*Node, 0, len(b.nodes)+len(joined))
+	for _, n := range b.nodes {
+		if stays(n) {
+			nodes = append(nodes, n)
+			continue
+		}
+		left = append(left, n)
+		if b.byID[n.id] == n {
+			delete(b.byID, n.id)
 		}
 	}
+	nodes = append(nodes, joined...)
+	if len(joined) > 0 {
+		slices.SortFunc(nodes, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
+	}
+	for i, n := range nodes {
+		n.position = i
+	}
+	b.nodes = nodes
 	return left
 }
 
