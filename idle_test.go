@@ -94,6 +94,30 @@ func TestLeastRecentlyUsedLosesItsConnections(t *testing.T) {
 	}
 }
 
+// Where no sweep has seen any calls, it counts whose service was used last.
+func TestServiceUsedLastKeepsItsConnections(t *testing.T) {
+	for _, order := range [][]string{{"a", "b"}, {"b", "a"}} {
+		t.Run(order[0]+" first", func(t *testing.T) {
+			var first, last atomic.Int64
+			mesh := newMeshOver(t, discovery.Services{
+				order[0]: discovery.Addrs(openConns(t, &first, hello).addr),
+				order[1]: discovery.Addrs(openConns(t, &last, hello).addr),
+			}, fairlead.WithMaxIdleConns(1))
+			for _, service := range order {
+				resp, err := mesh.Client().Get("http://" + service + "/")
+				if err != nil {
+					t.Fatal(err)
+				}
+				readAll(t, resp)
+			}
+			eventually(t, "one connection is open", func() bool { return first.Load()+last.Load() == 1 })
+			if last.Load() != 1 {
+				t.Error("the service that was used last has lost its connection")
+			}
+		})
+	}
+}
+
 func TestBadMaxIdleConns(t *testing.T) {
 	for _, n := range []int{0, -1, math.MinInt} {
 		_, err := fairlead.New(discovery.Services{}, fairlead.WithMaxIdleConns(n))
