@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead-go/fairlead/internal/monotime"
@@ -13,7 +14,8 @@ import (
 // services are the names that a Mesh watches, and those that it knows to be
 // unknown. Both are bounded: the names come out of URLs.
 type services struct {
-	byName sync.Map // string → *service; written under mu
+	byName sync.Map     // string → *service; written under mu
+	looked atomic.Int64 // monotime: when the janitor last did
 
 	mu      sync.Mutex
 	count   int                  // guarded by mu
@@ -185,13 +187,10 @@ func (m *Mesh) tidy() {
 	if m.closing.Load() {
 		return
 	}
-	now := time.Now()
+	now, at := time.Now(), monotime.Now()
+	m.services.looked.Store(int64(at))
 	for _, s := range m.all() {
-		if s.touched.Swap(false) {
-			s.seen = monotime.Now()
-		}
-		last := max(s.seen, monotime.Time(s.lastUsed.Load()))
-		if monotime.Now().Sub(last) >= m.options.idleAfter {
+		if at.Sub(monotime.Time(s.lastUsed.Load())) >= m.options.idleAfter+m.lookEvery() {
 			m.dropLocked(s) // unless it is in use
 		}
 	}
