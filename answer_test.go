@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/discovery"
 	"github.com/fairlead-go/fairlead/retry"
 )
 
@@ -215,6 +217,39 @@ func TestACallIsCountedOnce(t *testing.T) {
 		}
 		if got := f.attempts() - calls; got != calls/5 || refused != calls-calls/5 {
 			t.Errorf("%d retries, and %d calls without for the budget's sake, of %d calls, want %d and %d", got, refused, calls, calls/5, calls-calls/5)
+		}
+	})
+}
+
+// Whose body has just ended is not the service that was not used for longest.
+func TestALongBodyKeepsItsService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(1)
+		services := discovery.Services{}
+		for _, name := range []string{"long", "idle", "new"} {
+			services[name] = discovery.Addrs("a:80")
+		}
+		mesh := newMeshOver(t, services, fairlead.WithMaxServices(2), fairlead.WithEndpointTransport(
+			func(string, discovery.Endpoint) (http.RoundTripper, error) { return f.endpoints[0], nil }))
+		get := func(service string) *http.Response {
+			resp, err := mesh.Client().Get("http://" + service + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		}
+		long := get("long")
+		time.Sleep(time.Minute)
+		get("idle").Body.Close()
+		time.Sleep(5 * time.Minute)
+		long.Body.Close()
+		get("new").Body.Close()
+		var names []string
+		for _, s := range mesh.Status().Services {
+			names = append(names, s.Name)
+		}
+		if !slices.Equal(names, []string{"long", "new"}) {
+			t.Errorf("%v are watched, want the one that was just used, and the new one", names)
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/balancer/health"
 	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 const (
@@ -241,6 +242,9 @@ func (g *gate) State() balancer.GateState {
 	}
 	return balancer.Admitting
 }
+
+// TimedDone has the breaker count by the clock that the balancer has read.
+func (g *gate) TimedDone(token any, o balancer.Outcome, now monotime.Time) { g.DoneAt(token, o, now) }
 
 func (g *gate) Notify(changed func()) { g.notify.Store(&changed) }
 

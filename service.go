@@ -58,9 +58,7 @@ type service struct {
 	refreshed atomic.Int64           // Unix nanoseconds
 	refs      atomic.Int64           // calls and holds; retired once let go
 	holds     atomic.Int64           // of Mesh.Hold
-	lastUsed  atomic.Int64           // monotime: about when a call ended that left no other
-	touched   atomic.Bool            // such a call ended since the janitor last looked
-	seen      monotime.Time          // when the janitor last found it touched; guarded by services.mu
+	lastUsed  atomic.Int64           // monotime: when a call ended that left no other, or less than lookEvery before
 
 	resolved atomic.Bool   // the first snapshot was applied
 	first    chan struct{} // closed when resolved, unknown or closed
@@ -144,13 +142,13 @@ func (s *service) releaseAt(at monotime.Time) {
 }
 
 // note notes that the service was in use until now. at is when its last call was
-// answered, by which those that are idle are told apart: since then its caller may have
-// read for hours, which only the janitor counts, at its next look.
+// answered: that will do, unless its caller has read for so long that the janitor has
+// looked meanwhile.
 func (s *service) note(at monotime.Time) {
-	s.lastUsed.Store(int64(at))
-	if !s.touched.Load() {
-		s.touched.Store(true)
+	if int64(at) < s.mesh.services.looked.Load() {
+		at = monotime.Now()
 	}
+	s.lastUsed.Store(int64(at))
 }
 
 // watch follows the resolver until the service is let go.

@@ -16,6 +16,7 @@ import (
 type services struct {
 	byName sync.Map // string → *service; written under mu
 	often  oftenCalled
+	looked atomic.Int64 // monotime: when the janitor last did
 
 	mu      sync.Mutex
 	count   int                  // guarded by mu
@@ -220,13 +221,10 @@ func (m *Mesh) tidy() {
 	if m.closing.Load() {
 		return
 	}
-	now := time.Now()
+	now, at := time.Now(), monotime.Now()
+	m.services.looked.Store(int64(at))
 	for _, s := range m.all() {
-		if s.touched.Swap(false) {
-			s.seen = monotime.Now()
-		}
-		last := max(s.seen, monotime.Time(s.lastUsed.Load()))
-		if monotime.Now().Sub(last) >= m.options.idleAfter {
+		if at.Sub(monotime.Time(s.lastUsed.Load())) >= m.options.idleAfter+m.lookEvery() {
 			m.dropLocked(s) // unless it is in use
 		}
 	}

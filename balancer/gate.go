@@ -16,12 +16,13 @@ type Gate interface {
 	Done(token any, o Outcome)
 }
 
-// timedGate is a Gate that counts by the clock, which the Balancer has read.
+// timedGate is a Gate that counts by the clock, which the Balancer has read. A breaker is
+// none by itself: whoever embeds one may have a Done of its own.
 type timedGate interface {
 	Gate
 
-	// DoneAt is Done at the time of now.
-	DoneAt(token any, o Outcome, now monotime.Time)
+	// TimedDone is Done at the time of now.
+	TimedDone(token any, o Outcome, now monotime.Time)
 }
 
 // StatefulGate is a Gate that knows beforehand whether it would admit. The

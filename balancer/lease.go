@@ -172,7 +172,7 @@ func (n *Node) done(l *Lease, gates int, o Outcome, now monotime.Time) {
 
 func done(g Gate, token any, o Outcome, now monotime.Time) {
 	if g, ok := g.(timedGate); ok {
-		g.DoneAt(token, o, now)
+		g.TimedDone(token, o, now)
 		return
 	}
 	g.Done(token, o)

@@ -70,6 +70,7 @@ type turned struct {
 type patcher interface {
 	Picker
 	size() int
+	has(n *Node) bool
 
 	// patched returns nil where all have to be looked at.
 	patched(t turned) patcher
@@ -166,7 +167,11 @@ func (v *View) patch(f *fleet, standings []standing, some []moved, turns []turne
 	}
 	st := &viewState{nodes: f.nodes, bare: f.bare, ready: f.ready, probing: old.probing}
 	for _, m := range some {
-		st.probe(m.node, standings[m.position].probes(f.panicking))
+		s := standings[m.position]
+		if p.has(m.node) != s.candidate(f.panicking) {
+			return v.build(f, standings) // it was another for a moment, while the old picker was made
+		}
+		st.probe(m.node, s.probes(f.panicking))
 	}
 	v.publish(st, p)
 	return time.Since(began)
@@ -186,7 +191,7 @@ func outs(turns []turned) (fewer int) {
 
 // probe has the node be among those that wait for a probe, or not.
 func (st *viewState) probe(n *Node, probes bool) {
-	at, among := slices.BinarySearchFunc(st.probing, n, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
+	at, among := slices.BinarySearchFunc(st.probing, n, byID)
 	switch {
 	case probes && !among:
 		st.probing = slices.Insert(slices.Clone(st.probing), at, n)
@@ -213,6 +218,9 @@ func (m *members) turn(t turned) (members, bool) {
 		}
 		return p, true
 	}
+	if t.at > 0 && byID(m.nodes[t.at-1], t.node) >= 0 || t.at < len(m.nodes) && byID(t.node, m.nodes[t.at]) >= 0 {
+		return members{}, false
+	}
 	p.nodes = with(m.nodes, t.at, t.node)
 	weight := uint64(t.node.Weight())
 	switch {
@@ -238,6 +246,13 @@ func with[T any](s []T, at int, one T) []T {
 }
 
 func (m *members) size() int { return len(m.nodes) }
+
+func (m *members) has(n *Node) bool {
+	at, ok := slices.BinarySearchFunc(m.nodes, n, byID)
+	return ok && m.nodes[at] == n
+}
+
+func byID(x, y *Node) int { return strings.Compare(x.id, y.id) }
 
 func (p *roundRobinPicker) patched(t turned) patcher {
 	m, ok := p.turn(t)
@@ -306,7 +321,9 @@ func (p *p2cPicker) usual() uint32 {
 	sum := uint64(0)
 	for range few {
 		s := &p.seats[p.lots.draw()]
-		sum += uint64(s.node.Picks() - atomic.LoadUint32(&s.base))
+		if since := s.node.Picks() - atomic.LoadUint32(&s.base); since < maxPicks { // else it was uncounted
+			sum += uint64(since)
+		}
 	}
 	return uint32(sum / few)
 }

@@ -268,3 +268,52 @@ func TestPatchedNewcomerTakesItsShare(t *testing.T) {
 		}
 	})
 }
+
+// A node that is no candidate for a moment, just while a picker is made, is one again
+// in the next, and nobody stands in it twice.
+func TestPatchesSeeWhatChangedDuringABuild(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		remains bool // the other's change
+	}{
+		{"the other's change remains", true},
+		{"both change back", false},
+	} {
+		for _, policy := range []Policy{RoundRobin(), LeastConn(), P2C(), PeakEWMA()} {
+			t.Run(policy.Name()+", "+tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					b := New(Config{Policy: policy, Join: func(*Node) (any, []Gate) { return nil, []Gate{&moody{}} }})
+					defer b.Close()
+					fleet := make([]discovery.Endpoint, 6)
+					for i := range fleet {
+						fleet[i].Addr = fmt.Sprintf("10.0.0.%d:80", i)
+					}
+					if err := b.Update(fleet); err != nil {
+						t.Fatal(err)
+					}
+					meanwhile := func() {}
+					b.View(func(*Node) bool { meanwhile(); return true })
+					late := b.View(nil) // built after that one
+					in, out := moodOf(b.Nodes()[1]), moodOf(b.Nodes()[3])
+					out.becomes(Refusing)
+					time.Sleep(2 * time.Second)
+					synctest.Wait()
+					meanwhile = func() {
+						meanwhile = func() {}
+						in.becomes(Refusing)
+						out.becomes(Admitting)
+					}
+					late.Rebuild() // a look at all nodes
+					in.becomes(Admitting)
+					if !tt.remains {
+						out.becomes(Refusing)
+					}
+					time.Sleep(2 * time.Second)
+					synctest.Wait()
+					checkBuilt(t, b, b.main)
+					checkBuilt(t, b, late)
+				})
+			})
+		}
+	}
+}

@@ -28,7 +28,8 @@ type Policy interface {
 type Picker interface {
 	// Pick returns a node that the call does not avoid, or a Choice without a
 	// node when there is none. It must not block or allocate, and is called
-	// from many goroutines at once.
+	// from many goroutines at once. It must not keep info either: another call
+	// may have its place when this one has ended.
 	Pick(info *Info) Choice
 }
 

@@ -170,7 +170,7 @@ func (b *Breaker) Done(t any, o balancer.Outcome) {
 	b.done(t, o)
 }
 
-// DoneAt is Done for a [balancer.Balancer], which has read the clock.
+// DoneAt is Done for who has read the clock.
 func (b *Breaker) DoneAt(t any, o balancer.Outcome, now monotime.Time) {
 	if p, ok := t.(*period); ok {
 		b.doneClosed(p, o.Verdict, now)

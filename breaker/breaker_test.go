@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/discovery"
 )
 
 const (
@@ -427,6 +428,43 @@ func TestInvalidTokens(t *testing.T) {
 		calls(t, b, 1, success)
 		wantState(t, b, breaker.Closed)
 	})
+}
+
+// counted is a gate of the user's that is a breaker and more.
+type counted struct {
+	*breaker.Breaker
+	done int
+}
+
+func (g *counted) Done(token any, o balancer.Outcome) {
+	g.done++
+	g.Breaker.Done(token, o)
+}
+
+// What is made of a breaker is told of its calls itself.
+func TestGateAroundABreaker(t *testing.T) {
+	own, err := breaker.New(breaker.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	g := &counted{Breaker: own}
+	b := balancer.New(balancer.Config{Join: func(*balancer.Node) (any, []balancer.Gate) { return nil, []balancer.Gate{g} }})
+	defer b.Close()
+	if err := b.Update([]discovery.Endpoint{{Addr: "a:1"}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		l, err := b.Pick(&balancer.Info{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Report(balancer.Outcome{Verdict: failure})
+		l.Release()
+	}
+	if g.done != 5 || own.State() != breaker.Open {
+		t.Errorf("the gate was told of %d of 5 failures, and its breaker is %v, want open", g.done, own.State())
+	}
 }
 
 func TestDo(t *testing.T) {

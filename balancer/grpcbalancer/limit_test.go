@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	health "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/fairlead-go/fairlead"
@@ -263,6 +264,53 @@ func TestPlaceInTheQueueIsGivenUp(t *testing.T) {
 		}
 	}
 	waits(0)
+}
+
+// A call that waited for a place and then has no use for it lets the next one have it.
+func TestPlaceThatWasWaitedForIsGivenBack(t *testing.T) {
+	f := newFleet(t, 1, fairlead.WithLimit(breaker.Limit{Endpoint: 1}))
+	calls := holdCalls(f.backends[0])
+	waits := func(n int) {
+		t.Helper()
+		eventually(t, "calls wait", func() bool { return f.mesh.Status().Services[0].Waiting == n })
+	}
+	done := make(chan error, 3)
+	call := func(ctx context.Context) { done <- check(ctx, f.conn) }
+	go call(t.Context())
+	first := calls.next(t)
+	fickle := &turning{Context: t.Context()}
+	go call(fickle)
+	waits(1)
+	go call(t.Context())
+	waits(2)
+	fickle.turned.Store(true)
+	first()
+	calls.next(t)()
+	failed := 0
+	for range 3 {
+		if err := <-done; err != nil {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d calls failed, want the one with bad metadata", failed)
+	}
+}
+
+// turning is a context that will carry metadata which gRPC refuses before it picks.
+type turning struct {
+	context.Context
+	turned atomic.Bool
+}
+
+var badMetadata = metadata.NewOutgoingContext(context.Background(), metadata.MD{"not a key": {""}})
+
+func (c *turning) Value(key any) any {
+	if v := badMetadata.Value(key); v != nil && c.turned.Load() {
+		time.Sleep(50 * time.Millisecond) // who is next looks meanwhile, and finds the place taken
+		return v
+	}
+	return c.Context.Value(key)
 }
 
 // Where all that are ready are full and one is half-open whose probe is under way, a

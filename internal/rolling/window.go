@@ -32,6 +32,10 @@ const (
 	epochMask  = 1<<16 - 1
 )
 
+// lateMost is by how many windows an event may come too late and still be told from one
+// that comes when nothing was counted for as long as it takes the tags to come round.
+const lateMost = 10
+
 // New returns a Window over the given length, which is positive.
 func New(length time.Duration) *Window {
 	width := uint64(max(length/buckets, 1))
@@ -55,9 +59,12 @@ func (w *Window) Add(now monotime.Time, good, bad uint64) {
 	for {
 		old := bucket.Load()
 		g, b := good, bad
-		if old>>epochShift == tag {
+		switch age := (old>>epochShift - tag) & epochMask; {
+		case age == 0:
 			g += old >> countBits & countMask
 			b += old & countMask
+		case age <= lateMost*buckets && old&(1<<epochShift-1) != 0:
+			return // it comes so late that its bucket is another's
 		}
 		if bucket.CompareAndSwap(old, tag<<epochShift|min(g, countMask)<<countBits|min(b, countMask)) {
 			return

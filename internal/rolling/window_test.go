@@ -36,6 +36,7 @@ func TestWindowEdges(t *testing.T) {
 		{"the eleventh replaces the first", []add{{0, 100, 0}, {5 * s, 1, 0}, {10 * s, 0, 7}}, 10 * s, 1, 7},
 		{"much later", []add{{0, 100, 0}, {time.Hour, 1, 2}}, time.Hour, 1, 2},
 		{"the clock was set back", []add{{100 * s, 5, 5}}, 50 * s, 0, 0},
+		{"what comes too late", []add{{100 * s, 5, 5}, {90 * s, 1, 1}, {10 * s, 1, 1}}, 100 * s, 5, 5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := rolling.New(10 * s)
