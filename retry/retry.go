@@ -65,8 +65,8 @@ func (p *Policy) Begin(safe bool) Call {
 	return c
 }
 
-// Prepare is Begin for a call that is not counted until its Count, which may come as late
-// as before its first Next: one that is never sent earns no retries for others.
+// Prepare is Begin for a call that is not counted until its Count, at the latest before
+// its first Next: one that is never sent earns no retries for others.
 func (p *Policy) Prepare(safe bool) Call { return Call{policy: p, safe: safe} }
 
 // Call is one call's way through its attempts. It is for one goroutine at a time.
@@ -133,7 +133,8 @@ func (c *Call) Count() {
 	}
 }
 
-// CountAt is Count for who has read the clock. The zero Time is one that is not known.
+// CountAt is Count for the Mesh, which has read the clock once for all that counts a
+// call: by now, which others cannot read. The zero Time is one that is not known.
 func (c *Call) CountAt(now monotime.Time) {
 	if now == 0 {
 		c.Count()
