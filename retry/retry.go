@@ -126,24 +126,19 @@ func (c *Call) Retryable() bool {
 }
 
 // Count counts a call that was prepared, once.
-func (c *Call) Count() {
-	if !c.counted {
-		c.counted = true
-		c.policy.budget.deposit(monotime.Now())
-	}
-}
+func (c *Call) Count() { c.CountAt(0) }
 
 // CountAt is Count for the Mesh, which has read the clock once for all that counts a
 // call: by now, which others cannot read. The zero Time is one that is not known.
 func (c *Call) CountAt(now monotime.Time) {
-	if now == 0 {
-		c.Count()
+	if c.counted {
 		return
 	}
-	if !c.counted {
-		c.counted = true
-		c.policy.budget.deposit(now)
+	c.counted = true
+	if now == 0 {
+		now = monotime.Now()
 	}
+	c.policy.budget.deposit(now)
 }
 
 // Safe reports whether the call may be repeated although an endpoint may have
