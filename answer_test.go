@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,7 @@ func TestEndedCallsAreNotSeenAgain(t *testing.T) {
 			mesh := newMesh(t, []*server{newServer(t, echo), newServer(t, echo), newServer(t, echo)}, tt.opts...)
 			client := mesh.Client()
 			var callers, latecomers sync.WaitGroup
+			var owned atomic.Int64
 			for caller := range 8 {
 				callers.Go(func() {
 					var ended []io.ReadCloser
@@ -73,8 +75,8 @@ func TestEndedCallsAreNotSeenAgain(t *testing.T) {
 						if err != nil {
 							continue
 						}
-						if resp.StatusCode == http.StatusOK {
-							checkOwn(t, resp, name)
+						if resp.StatusCode == http.StatusOK && checkOwn(t, resp, name) {
+							owned.Add(1)
 						}
 						resp.Body.Close()
 						ended = append(ended, resp.Body)
@@ -85,6 +87,9 @@ func TestEndedCallsAreNotSeenAgain(t *testing.T) {
 			}
 			callers.Wait()
 			latecomers.Wait()
+			if owned.Load() == 0 {
+				t.Error("no answer was read to its end")
+			}
 			// What lost to a hedge may still be drained.
 			eventually(t, "nothing is in flight", func() bool { return inFlight(mesh) == 0 })
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -123,19 +128,20 @@ func anyRequest(t *testing.T, name string) *http.Request {
 	return req
 }
 
-// checkOwn reads an answer, or a part of it.
-func checkOwn(t *testing.T, resp *http.Response, name string) {
+// checkOwn reads an answer, now and then, and reports whether it came to its end.
+func checkOwn(t *testing.T, resp *http.Response, name string) bool {
 	if rand.IntN(4) == 0 {
-		return
+		return false
 	}
 	got, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return
+		return false
 	}
 	rest, own := strings.CutPrefix(string(got), name)
 	if rest = strings.TrimLeft(rest, "."); !own || rest != "" && rest != name {
 		t.Errorf("the answer to %q is %.40q … %q", name, got, rest)
 	}
+	return true
 }
 
 // comesLate reads and closes a body that has ended.

@@ -385,9 +385,9 @@ func WithMaxServices(n int) Option {
 	})
 }
 
-// WithServiceIdle sets after how long without a call a service is let go: its
-// watch ends and its connections close. It comes back with the next call. The
-// default is 10 min.
+// WithServiceIdle sets after how long without a call a service is let go, at the
+// latest a fifth of that later: its watch ends and its connections close. It comes
+// back with the next call. The default is 10 min.
 func WithServiceIdle(d time.Duration) Option {
 	return meshOption(func(o *options) error {
 		if d <= 0 {

@@ -118,8 +118,8 @@ func (b *Balancer) Pick(info *Info) (l Lease, err error) {
 	return l, err
 }
 
-// PickInto is Pick for who has a place for the lease, which must be the zero Lease and
-// remains so on an error: a Lease is long enough for its copies to cost.
+// PickInto is [Balancer.Pick] for who has a place for the lease: a Lease is long enough
+// for its copies to cost. l must be the zero Lease, and is it still on an error.
 func (b *Balancer) PickInto(l *Lease, info *Info) error { return b.main.pick(l, info) }
 
 // Update makes endpoints the whole of the membership. Endpoints are matched by

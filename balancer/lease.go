@@ -71,7 +71,8 @@ func (l *Lease) Report(o Outcome) {
 	l.clock = now
 }
 
-// Reported returns when the verdict was reported, and zero where that is not known.
+// Reported returns when the verdict was reported, by a clock that is the Mesh's own: the
+// zero Time where it was not yet, or where neither a gate nor the policy wanted to know.
 func (l *Lease) Reported() monotime.Time {
 	if !l.reported {
 		return 0

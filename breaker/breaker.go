@@ -170,7 +170,8 @@ func (b *Breaker) Done(t any, o balancer.Outcome) {
 	b.done(t, o)
 }
 
-// DoneAt is Done for who has read the clock.
+// DoneAt is Done for the Mesh, which has read the clock once for all that counts a
+// call: by now, which others cannot read.
 func (b *Breaker) DoneAt(t any, o balancer.Outcome, now monotime.Time) {
 	if p, ok := t.(*period); ok {
 		b.doneClosed(p, o.Verdict, now)

@@ -65,8 +65,8 @@ func (p *Policy) Begin(safe bool) Call {
 	return c
 }
 
-// Prepare is Begin for a call that is not counted until its Count, which may come as late
-// as before its first Next: one that is never sent earns no retries for others.
+// Prepare is Begin for a call that is not counted until its Count, at the latest before
+// its first Next: one that is never sent earns no retries for others.
 func (p *Policy) Prepare(safe bool) Call { return Call{policy: p, safe: safe} }
 
 // Call is one call's way through its attempts. It is for one goroutine at a time.
@@ -126,23 +126,19 @@ func (c *Call) Retryable() bool {
 }
 
 // Count counts a call that was prepared, once.
-func (c *Call) Count() {
-	if !c.counted {
-		c.counted = true
-		c.policy.budget.deposit(monotime.Now())
-	}
-}
+func (c *Call) Count() { c.CountAt(0) }
 
-// CountAt is Count for who has read the clock. The zero Time is one that is not known.
+// CountAt is Count for the Mesh, which has read the clock once for all that counts a
+// call: by now, which others cannot read. The zero Time is one that is not known.
 func (c *Call) CountAt(now monotime.Time) {
-	if now == 0 {
-		c.Count()
+	if c.counted {
 		return
 	}
-	if !c.counted {
-		c.counted = true
-		c.policy.budget.deposit(now)
+	c.counted = true
+	if now == 0 {
+		now = monotime.Now()
 	}
+	c.policy.budget.deposit(now)
 }
 
 // Safe reports whether the call may be repeated although an endpoint may have

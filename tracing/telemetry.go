@@ -63,8 +63,9 @@ func New(cfg Config) (*Telemetry, error) {
 }
 
 // Off reports whether neither spans nor metrics are wanted now, so that whoever is about
-// to make a call and its attempts need not ask for each. What a context carries is to be
-// injected all the same.
+// to make a call and its attempts need not ask for each. The next call may be told
+// otherwise: providers can be set at any time. What a context carries is to be injected
+// all the same.
 func (t *Telemetry) Off() bool { return t.tracers.current() == nil && t.instruments() == nil }
 
 // Close stops what [Telemetry.Observe] started. Spans that are open still end

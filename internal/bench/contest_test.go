@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -101,6 +102,36 @@ func TestContestFails(t *testing.T) {
 				t.Error("the other entry was not stopped once")
 			}
 		})
+	}
+}
+
+// pieces keeps what the work of TestCount allocates.
+var pieces [3]*[100]byte
+
+// What is counted is one piece's, however many do the work.
+func TestCount(t *testing.T) {
+	for _, callers := range []int{1, 4} {
+		c := &contest{name: "test", parallel: callers, entries: []entry{{"three", func() (worker, error) {
+			return worker{work: func(n int) error {
+				for range n {
+					var own [3]*[100]byte
+					for i := range own {
+						own[i] = new([100]byte)
+					}
+					if n == 0 {
+						pieces = own // never, but so that they are on the heap
+					}
+				}
+				return nil
+			}}, nil
+		}}}}
+		results, err := c.run(quick)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := results[0]; math.Abs(r.allocs-3) > 0.1 || math.Abs(r.bytes-3*112) > 20 {
+			t.Errorf("%d callers: three times 112 bytes are %v allocations and %v bytes", callers, r.allocs, r.bytes)
+		}
 	}
 }
 

@@ -31,7 +31,7 @@ func httpTables(h *host) ([]*table, error) {
 		title: "A whole HTTP call in memory",
 		about: "A GET from the request's making to the end of its body, over a transport that answers at once. " +
 			"go-kit, httplb, kratos and fairlead balance over three endpoints; the others know one. " +
-			"kratos does without its timeout. The last two record with an OpenTelemetry SDK: otelhttp a span per call, fairlead one per call and one per attempt, both metrics.",
+			"kratos does without its timeout; go-kit retries once, within a timeout that it cannot do without, and heimdall once. The last two record with an OpenTelemetry SDK: otelhttp a span per call, fairlead one per call and one per attempt, both metrics.",
 	}
 	t.fill(results, cpuColumn, ratioColumn, adds(results[0]), allocsColumn, bytesColumn)
 	return []*table{t}, nil

@@ -24,9 +24,9 @@ func memoryTables(h *host) ([]*table, error) {
 	const n = 1000
 	t := &table{
 		title: "Memory",
-		about: "Bytes in use for each of " + group(n) + " endpoints, in the process of the client. Never used: the service was called once. Used: each endpoint was called, and nothing is in flight; " +
+		about: "Bytes in use for each of " + group(n) + " endpoints, in the process of the client. fairlead picks in turn, so that it calls each of them. Never used: the service was called once. Used: each endpoint was called, and nothing is in flight; " +
 			"in memory its transport is one that takes nothing, over a socket it is an http.Transport with a connection, or gRPC's connection, and the stacks are those of its goroutines. " +
-			"A service: one of " + group(n) + " that have an endpoint each, called once, in memory; for gRPC a ClientConn each, over sockets. gRPC connects to all endpoints at once.",
+			"A service: one of " + group(n) + " that have an endpoint each, called once, in memory; for gRPC a ClientConn each, over sockets. gRPC connects to all endpoints at once; net/http knows neither services nor endpoints that were not called.",
 		head: []string{"", "endpoint never used", "used, in memory", "used, over a socket", "and stacks", "service"},
 	}
 	fmt.Fprintln(h.log, "Memory")

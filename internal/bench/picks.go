@@ -67,13 +67,13 @@ func disciplines() []discipline {
 		{"By a key's hash", []chooser{
 			ours("IPHash", balancer.IPHash(), one),
 			ours("IPHash, by weight", balancer.IPHash(), weight),
-			ours("IPHash(NginxHash)", balancer.IPHash(balancer.NginxHash), weight),
+			ours("IPHash(NginxHash), by weight", balancer.IPHash(balancer.NginxHash), weight),
 			grpcRingHash, zeroConsistentHash,
 		}},
 	}
 }
 
-// contests has the choosers compete at each size, serially and on so many cores.
+// contest has the choosers compete at one size, with so many callers.
 func (d *discipline) contest(n, callers int) *contest {
 	c := &contest{name: fmt.Sprintf("%s, %d endpoints", d.title, n), parallel: callers}
 	for _, ch := range d.all() {
@@ -213,7 +213,7 @@ func (d *discipline) table(h *host, cores int, sizes []int) (*table, error) {
 func (d *discipline) all() []chooser { return append([]chooser{slot, slotAndCount}, d.choosers...) }
 
 func (d *discipline) about(sizes []int, callers int) string {
-	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself."
+	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself. fairlead's endpoints have no breakers here; a Mesh's have, and each pick asks one."
 	for _, ch := range d.choosers {
 		if !ch.fits(slices.Max(sizes), 1) {
 			text += fmt.Sprintf(" %s is not started beyond %s endpoints: it makes all anew for each connection that comes up.", ch.name, group(ch.most))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -29,7 +30,7 @@ func (r *result) cost() string {
 	return fmt.Sprintf("%s (%s)", times(median(r.ratio)), duration(median(r.cpu)))
 }
 
-func (r *result) allocations() string { return fmt.Sprintf("%.0f", r.allocs) }
+func (r *result) allocations() string { return group(int(math.Round(r.allocs))) }
 
 // median is the middle of values, which are not changed; 0 of none.
 func median(values []float64) float64 {

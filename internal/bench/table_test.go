@@ -40,6 +40,7 @@ func TestNumbers(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
 		{duration(0), "0.00 ns"}, {duration(59.96), "60.0 ns"}, {duration(1500), "1.50 µs"}, {duration(2.5e6), "2.50 ms"},
 		{size(100), "100 B"}, {size(1536), "1.50 KiB"}, {times(1.7), "1.70 ×"}, {times(82427.4), "82,427 ×"}, {group(999), "999"}, {group(1_000_001), "1,000,001"},
+		{(&result{allocs: 0.49}).allocations(), "0"}, {(&result{allocs: 2025.6}).allocations(), "2,026"},
 	} {
 		if test.got != test.want {
 			t.Errorf("got %q, want %q", test.got, test.want)

@@ -167,6 +167,7 @@ func TestWindowAllocatesNothing(t *testing.T) {
 	}
 }
 
+// A bucket begins and ends where the quotient of time and width steps, for all widths.
 func TestEpochIsTheQuotient(t *testing.T) {
 	for _, length := range []time.Duration{1, 10, 30, 70, time.Second, 7 * time.Second, 10 * time.Second, time.Hour, math.MaxInt64} {
 		width := monotime.Time(max(length/10, 1))
@@ -175,6 +176,9 @@ func TestEpochIsTheQuotient(t *testing.T) {
 			now = max(now, 0)
 			w := rolling.New(length)
 			w.Add(now, 1, 0)
+			if good, _ := w.Sum(now); good != 1 {
+				t.Errorf("%v: what came at %d is not there", length, now)
+			}
 			last := (now/width + 10) * width // the first moment without it
 			if last < now || last > math.MaxInt64/2 && length > time.Hour {
 				return
