@@ -14,6 +14,8 @@ type leastConn struct{}
 
 func (leastConn) Name() string { return "least_conn" }
 
+func (leastConn) patches() {}
+
 func (leastConn) NewPicker(nodes []*Node, _ Picker) Picker {
 	return &leastConnPicker{readyMembers(nodes)}
 }
@@ -48,4 +50,12 @@ func (p *leastConnPicker) Pick(info *Info) Choice {
 		}
 	}
 	return Choice{Node: best, Reason: "fewest calls in flight"}
+}
+
+func (p *leastConnPicker) patched(t turned) patcher {
+	m, ok := p.turn(t)
+	if !ok {
+		return nil
+	}
+	return &leastConnPicker{m}
 }

@@ -26,6 +26,8 @@ type p2c struct{}
 
 func (p2c) Name() string { return "p2c" }
 
+func (p2c) patches() {}
+
 func (p2c) NewPicker(nodes []*Node, prev Picker) Picker {
 	m := readyMembers(nodes)
 	if old, ok := prev.(*p2cPicker); ok && old.same(&m) {
@@ -156,4 +158,54 @@ func (p *p2cPicker) better(a, b *seat) *Node {
 		better = other
 	}
 	return better
+}
+
+func (p *p2cPicker) patched(t turned) patcher {
+	fresh := &p2cPicker{}
+	if !fresh.patch(p, t) {
+		return nil
+	}
+	return fresh
+}
+
+// patch makes the picker of another one. With different weights all chances change.
+func (p *p2cPicker) patch(of *p2cPicker, t turned) (ok bool) {
+	if !of.equal || len(of.seats) == 0 {
+		return false
+	}
+	if p.members, ok = of.turn(t); !ok {
+		return false
+	}
+	p.lots = newLots(p.weights, true)
+	p.seats = make([]seat, 0, len(p.nodes))
+	p.sit(of.seats[:t.at])
+	rest := of.seats[t.at:]
+	if t.in {
+		p.seats = append(p.seats, seat{node: t.node, weight: of.seats[0].weight, base: t.node.Picks() - of.usual()})
+	} else {
+		rest = rest[1:]
+	}
+	p.sit(rest)
+	return true
+}
+
+// sit adds seats of another picker, which may still be in use.
+func (p *p2cPicker) sit(seats []seat) {
+	for i := range seats {
+		s := &seats[i]
+		p.seats = append(p.seats, seat{node: s.node, weight: s.weight, base: atomic.LoadUint32(&s.base)})
+	}
+}
+
+// usual is about how often a node was picked since its seat was made, by a look at a few.
+func (p *p2cPicker) usual() uint32 {
+	const few = 4
+	sum := uint64(0)
+	for range few {
+		s := &p.seats[p.lots.draw()]
+		if since := s.node.Picks() - atomic.LoadUint32(&s.base); since < maxPicks { // else it was uncounted
+			sum += uint64(since)
+		}
+	}
+	return uint32(sum / few)
 }

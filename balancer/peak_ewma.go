@@ -46,6 +46,8 @@ type peakEWMA struct{}
 
 func (peakEWMA) Name() string { return "peak_ewma" }
 
+func (peakEWMA) patches() {}
+
 func (peakEWMA) NewPicker(nodes []*Node, prev Picker) Picker {
 	m := readyMembers(nodes)
 	if old, ok := prev.(*peakPicker); ok && old.same(&m) {
@@ -125,4 +127,12 @@ func (p *peakPicker) Observe(n *Node, o Outcome, latency time.Duration) {
 	if o.Verdict != Neutral {
 		n.latency.answered(now, 0)
 	}
+}
+
+func (p *peakPicker) patched(t turned) patcher {
+	fresh := &peakPicker{meanWeight: p.meanWeight}
+	if !fresh.patch(&p.p2cPicker, t) {
+		return nil
+	}
+	return fresh
 }

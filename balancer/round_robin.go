@@ -12,6 +12,8 @@ type roundRobin struct{}
 
 func (roundRobin) Name() string { return "round_robin" }
 
+func (roundRobin) patches() {}
+
 func (roundRobin) NewPicker(nodes []*Node, prev Picker) Picker {
 	m := readyNodes(nodes)
 	if old, ok := prev.(*roundRobinPicker); ok && old.same(&m) {
@@ -37,4 +39,12 @@ func (p *roundRobinPicker) Pick(info *Info) Choice {
 	}
 	i := p.turns.take() % uint64(len(p.nodes))
 	return p.choose(p.nodes[i], info, "round robin")
+}
+
+func (p *roundRobinPicker) patched(t turned) patcher {
+	m, ok := p.turn(t)
+	if !ok {
+		return nil
+	}
+	return newRoundRobinPicker(m)
 }

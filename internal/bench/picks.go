@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 // chooser is one balancer's way to choose among n endpoints.
@@ -50,7 +52,7 @@ func disciplines() []discipline {
 			httplbRandom, kitRandom, kratosRandom,
 		}},
 		{"Less busy of two", []chooser{
-			ours("P2C", balancer.P2C(), one),
+			ours("P2C", balancer.P2C(), one), guarded("P2C, with breakers", balancer.P2C()),
 			ours("P2C, by weight", balancer.P2C(), weight),
 			httplbPowerOfTwo, grpcLeastRequest,
 		}},
@@ -141,9 +143,44 @@ var slotAndCount = chooser{name: "the same, and a count in flight", start: func(
 
 // ours picks, counts, reports and releases.
 func ours(name string, policy balancer.Policy, weight func(int) int) chooser {
+	return chooserOf(name, weight, func() (balancer.Config, error) { return balancer.Config{Policy: policy}, nil })
+}
+
+// guarded is ours where each endpoint has a breaker, as it has in a Mesh.
+func guarded(name string, policy balancer.Policy) chooser {
+	return chooserOf(name, one, func() (balancer.Config, error) {
+		group, err := breaker.NewGroup(breaker.Config{})
+		return balancer.Config{
+			Policy: policy,
+			Join: func(*balancer.Node) (any, []balancer.Gate) {
+				own := group.Add(breaker.Hooks{})
+				return own, []balancer.Gate{&guard{Breaker: own}}
+			},
+			Leave: func(n *balancer.Node) { n.Data().(*breaker.Breaker).Close() },
+		}, err
+	})
+}
+
+// guard is a breaker as a gate. None of those here opens.
+type guard struct{ *breaker.Breaker }
+
+var _ balancer.StatefulGate = (*guard)(nil)
+
+func (g *guard) State() balancer.GateState { return balancer.Admitting }
+func (g *guard) Notify(func())             {}
+
+func (g *guard) TimedDone(token any, o balancer.Outcome, now monotime.Time) {
+	g.DoneAt(token, o, now)
+}
+
+func chooserOf(name string, weight func(int) int, config func() (balancer.Config, error)) chooser {
 	user := balancer.WithClientIP(context.Background(), netip.MustParseAddr("203.0.113.9"))
 	return chooser{name: "fairlead " + name, start: func(n int) (worker, error) {
-		b := balancer.New(balancer.Config{Policy: policy})
+		c, err := config()
+		if err != nil {
+			return worker{}, err
+		}
+		b := balancer.New(c)
 		if err := b.Update(endpoints(n, weight)); err != nil {
 			return worker{}, err
 		}
@@ -213,7 +250,7 @@ func (d *discipline) table(h *host, cores int, sizes []int) (*table, error) {
 func (d *discipline) all() []chooser { return append([]chooser{slot, slotAndCount}, d.choosers...) }
 
 func (d *discipline) about(sizes []int, callers int) string {
-	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself. fairlead's endpoints have no breakers here; a Mesh's have, and each pick asks one."
+	text := "CPU time of a pick and of what ends it: the ratio to the first line's, and itself. fairlead's endpoints have no breakers but where it says so; a Mesh's have, and each pick asks one."
 	for _, ch := range d.choosers {
 		if !ch.fits(slices.Max(sizes), 1) {
 			text += fmt.Sprintf(" %s is not started beyond %s endpoints: it makes all anew for each connection that comes up.", ch.name, group(ch.most))
