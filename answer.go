@@ -73,7 +73,9 @@ type upgraded struct {
 // complete ends an attempt and its call, whose answer's body ended with err.
 func (a *attempt) complete(err error) {
 	c, status := a.call, a.resp.StatusCode
-	err = c.broken(err)
+	if !c.brokeOff(err) {
+		err = nil
+	}
 	a.settle(err)
 	if c.replay != nil {
 		c.replay.close() // the answer is over: nobody wants the rest of the request
@@ -82,11 +84,12 @@ func (a *attempt) complete(err error) {
 	c.recycle()
 }
 
-// broken returns what a body broke off with: any error but io.EOF, unless the caller
-// went away. After good headers, how long the body takes is the caller's doing too.
-func (c *call) broken(err error) error {
-	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) || c.gone(err) || c.ctx.Err() != nil {
-		return nil
+// brokeOff reports whether a body ended as it should not: with any error but io.EOF,
+// unless the caller went away. After good headers, how long the body takes is the
+// caller's doing too.
+func (c *call) brokeOff(err error) bool {
+	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false
 	}
-	return err
+	return !c.gone(err) && c.ctx.Err() == nil
 }
