@@ -32,6 +32,9 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		return
 	case 1:
 		panic(http.ErrAbortHandler)
+	case 3:
+		w.WriteHeader(http.StatusNoContent)
+		return
 	case 2:
 		select {
 		case <-r.Context().Done():

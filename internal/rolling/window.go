@@ -63,7 +63,7 @@ func (w *Window) Add(now monotime.Time, good, bad uint64) {
 		case age == 0:
 			g += old >> countBits & countMask
 			b += old & countMask
-		case age <= lateMost*buckets && old&(1<<epochShift-1) != 0:
+		case age <= lateMost*buckets && age%buckets == 0 && old&(1<<epochShift-1) != 0:
 			return // it comes so late that its bucket is another's
 		}
 		if bucket.CompareAndSwap(old, tag<<epochShift|min(g, countMask)<<countBits|min(b, countMask)) {

@@ -102,6 +102,7 @@ func TestWindowEpochWraps(t *testing.T) {
 		want  uint64
 	}{
 		{"just before", lap - time.Second, 0},
+		{"before, in the same place", lap - 6*time.Second, 0},
 		{"half a lap", lap / 2, 0},
 		{"past it", lap + 10*time.Second, 0},
 		{"a lap later", lap, 0},
@@ -112,6 +113,11 @@ func TestWindowEpochWraps(t *testing.T) {
 			w.Add(at(0), 7, 0)
 			if good, _ := w.Sum(at(tt.after)); good != tt.want {
 				t.Errorf("%d good, want %d", good, tt.want)
+			}
+			if w.Add(at(tt.after), 1, 0); tt.want == 0 {
+				if good, _ := w.Sum(at(tt.after)); good != 1 {
+					t.Errorf("%d good after another, want 1", good)
+				}
 			}
 		})
 	}
