@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -243,7 +242,7 @@ func (b *Balancer) swap(joined, left []*Node) []*Node {
 	}
 	nodes = append(nodes, joined...)
 	if len(joined) > 0 {
-		slices.SortFunc(nodes, func(x, y *Node) int { return strings.Compare(x.id, y.id) })
+		slices.SortFunc(nodes, byID)
 	}
 	for i, n := range nodes {
 		n.position = i

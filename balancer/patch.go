@@ -17,7 +17,6 @@ type tally struct {
 	probing  int
 	clear    int // with nothing against them
 	well     int // with nothing of health's against them
-	panicked int // candidates in panic alone
 	heldBack int // not candidates because of what health says
 }
 
@@ -35,10 +34,7 @@ func (t *tally) count(s standing, by int) {
 		t.well += by
 	case s&standsAdvisedOf == 0:
 		t.well += by
-	case s == standsAdvisedOf:
-		t.panicked += by
-		t.heldBack += by
-	case s&standsProbing != 0:
+	case s == standsAdvisedOf, s&standsProbing != 0:
 		t.heldBack += by
 	}
 }
