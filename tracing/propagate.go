@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/baggage"
@@ -18,16 +19,11 @@ import (
 //
 // What ctx carries is passed on also while tracing is off here.
 func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
-	if given := t.propagatorInForce(); given != nil {
-		given.Inject(ctx, carrier)
-		return
+	given := t.inForce()
+	if given.w3c && !trace.SpanContextFromContext(ctx).IsValid() && baggage.FromContext(ctx).Len() == 0 {
+		return // as of most calls that nobody traces
 	}
-	if trace.SpanContextFromContext(ctx).IsValid() {
-		propagation.TraceContext{}.Inject(ctx, carrier)
-	}
-	if baggage.FromContext(ctx).Len() > 0 {
-		propagation.Baggage{}.Inject(ctx, carrier)
-	}
+	given.Inject(ctx, carrier)
 }
 
 // Fields returns the keys that [Telemetry.Inject] may write, by the propagator
@@ -39,38 +35,17 @@ func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarri
 // The result is shared and must not be changed. Propagators of OpenTelemetry's
 // API are asked once, and it allocates nothing after that.
 func (t *Telemetry) Fields() []string {
-	given := t.propagatorInForce()
-	if given == nil {
-		return w3cFields
+	given := t.inForce()
+	if keys := given.keys.Load(); keys != nil {
+		return *keys
 	}
-	if known := t.fields.Load(); known != nil && known.of(given) {
-		return known.keys
-	}
-	made := &fieldsOf{given, reflect.ValueOf(given).Comparable(), lowered(given.Fields())}
-	t.fields.Store(made)
-	return made.keys
+	keys := lowered(given.Fields())
+	given.keys.Store(&keys)
+	return keys
 }
 
-// w3cFields are the keys of what Inject does where nobody has set a propagator.
-var w3cFields = []string{"traceparent", "tracestate", "baggage"}
-
-// fieldsOf holds the keys of the propagator that was asked last.
-type fieldsOf struct {
-	propagator propagation.TextMapPropagator
-	comparable bool
-	keys       []string
-}
-
-// of reports whether the fields are those of a propagator. A composite is a
-// slice, which cannot be compared: it is the same where it is at the same place.
-func (f *fieldsOf) of(p propagation.TextMapPropagator) bool {
-	if f.comparable {
-		return f.propagator == p // safe: a value that was found comparable never panics when compared
-	}
-	ours, theirs := reflect.ValueOf(f.propagator), reflect.ValueOf(p)
-	return ours.Type() == theirs.Type() && ours.Kind() == reflect.Slice &&
-		ours.Len() == theirs.Len() && ours.UnsafePointer() == theirs.UnsafePointer()
-}
+// w3c is in force where nobody has set a propagator.
+var w3c = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 
 func lowered(keys []string) []string {
 	made := make([]string, len(keys))
@@ -80,20 +55,79 @@ func lowered(keys []string) []string {
 	return made
 }
 
-// propagatorInForce returns the one given, else the global one, and nil where
-// nobody has set any.
-func (t *Telemetry) propagatorInForce() propagation.TextMapPropagator {
+// propagator is one that is in force, and what was found out about it.
+type propagator struct {
+	propagation.TextMapPropagator
+	given fingerprint // of what was given or set, which may be nothing
+
+	w3c  bool                     // it writes nothing where a context carries neither a span nor baggage
+	keys atomic.Pointer[[]string] // its Fields; nil until somebody asked
+}
+
+func newPropagator(given propagation.TextMapPropagator) *propagator {
+	p := &propagator{TextMapPropagator: given, given: fingerprintOf(given)}
+	if given == nil || delegates(given) {
+		p.TextMapPropagator = w3c
+	}
+	p.w3c = isW3C(p.TextMapPropagator)
+	return p
+}
+
+// inForce returns the propagator given, else the global one.
+func (t *Telemetry) inForce() *propagator {
 	if t.propagator != nil {
 		return t.propagator
 	}
 	global := otel.GetTextMapPropagator()
-	if unset := t.unset.Load(); global == nil || unset != nil && *unset == global {
-		return nil
+	if last := t.global.Load(); last != nil && last.given.is(global) {
+		return last
 	}
-	if delegates(global) {
-		seen := global // a pointer, so that it can be compared
-		t.unset.Store(&seen)
-		return nil
+	made := newPropagator(global)
+	t.global.Store(made)
+	return made
+}
+
+// isW3C reports whether a propagator is made of OpenTelemetry's own alone.
+func isW3C(p propagation.TextMapPropagator) bool {
+	switch p.(type) {
+	case propagation.TraceContext, propagation.Baggage:
+		return true
 	}
-	return global
+	composite := reflect.ValueOf(p)
+	if composite.Kind() != reflect.Slice || packageOf(p) != reflect.TypeFor[propagation.TraceContext]().PkgPath() {
+		return false
+	}
+	for i := range composite.Len() {
+		if part, ok := composite.Index(i).Interface().(propagation.TextMapPropagator); !ok || !isW3C(part) {
+			return false
+		}
+	}
+	return true
+}
+
+// fingerprint is what a propagator is recognised by, for as long as it is held. A composite
+// is a slice, which cannot be compared: it is the same where it is at the same place.
+type fingerprint struct {
+	value any          // nil where it cannot be compared
+	slice reflect.Type // nil for others
+	at    uintptr
+	n     int
+}
+
+func fingerprintOf(p propagation.TextMapPropagator) fingerprint {
+	switch v := reflect.ValueOf(p); {
+	case p == nil || v.Comparable():
+		return fingerprint{value: p}
+	case v.Kind() == reflect.Slice:
+		return fingerprint{slice: v.Type(), at: v.Pointer(), n: v.Len()}
+	}
+	return fingerprint{}
+}
+
+func (f *fingerprint) is(p propagation.TextMapPropagator) bool {
+	if f.slice == nil {
+		return f.value != nil && f.value == p // safe: a value that was found comparable never panics when compared
+	}
+	v := reflect.ValueOf(p)
+	return reflect.TypeOf(p) == f.slice && v.Pointer() == f.at && v.Len() == f.n
 }

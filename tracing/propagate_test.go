@@ -93,6 +93,13 @@ func TestPropagatorInForce(t *testing.T) {
 		t.Error("the global propagator is not asked")
 	}
 
+	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, marking{}))
+	carrier = propagation.MapCarrier{}
+	global.Inject(t.Context(), carrier)
+	if carrier["mark"] != "1" {
+		t.Error("one beside W3C's is not asked where there is no span")
+	}
+
 	// One that does nothing was set on purpose.
 	otel.SetTextMapPropagator(propagation.NewCompositeTextMapPropagator())
 	carrier = propagation.MapCarrier{}

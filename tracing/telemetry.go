@@ -35,9 +35,8 @@ type Config struct {
 type Telemetry struct {
 	tracers    tracers
 	meters     meters
-	propagator propagation.TextMapPropagator                 // nil: the global one, where that was set
-	unset      atomic.Pointer[propagation.TextMapPropagator] // the global one of before it was set; nil while not seen
-	fields     atomic.Pointer[fieldsOf]
+	propagator *propagator                // nil: the global one
+	global     atomic.Pointer[propagator] // that was seen last; nil while none was
 	methods    rpcMethods
 	calls      cache[callKey, callStart]
 	observer   observer
@@ -49,7 +48,7 @@ type Telemetry struct {
 func New(cfg Config) (*Telemetry, error) {
 	t := &Telemetry{calls: newCache[callKey, callStart](256)}
 	if cfg.Propagator != nil && !delegates(cfg.Propagator) {
-		t.propagator = cfg.Propagator
+		t.propagator = newPropagator(cfg.Propagator)
 	}
 	if cfg.TracerProvider != nil && !delegates(cfg.TracerProvider) {
 		t.tracers.give(cfg.TracerProvider)
