@@ -25,9 +25,11 @@ func handOut(a *attempt) {
 		return
 	}
 	body := &answer{body: resp.Body, mesh: a.call.service.mesh, attempt: a}
-	if w, ok := resp.Body.(io.Writer); ok && resp.StatusCode == http.StatusSwitchingProtocols {
-		resp.Body = upgraded{body, w}
-		return
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		if w, ok := resp.Body.(io.Writer); ok {
+			resp.Body = upgraded{body, w}
+			return
+		}
 	}
 	resp.Body = body
 }
@@ -73,7 +75,7 @@ type upgraded struct {
 // complete ends an attempt and its call, whose answer's body ended with err.
 func (a *attempt) complete(err error) {
 	c, status := a.call, a.resp.StatusCode
-	if !c.brokeOff(err) {
+	if err != nil && !c.brokeOff(err) {
 		err = nil
 	}
 	a.settle(err)
@@ -84,11 +86,11 @@ func (a *attempt) complete(err error) {
 	c.recycle()
 }
 
-// brokeOff reports whether a body ended as it should not: with any error but io.EOF,
+// brokeOff reports whether a body ended as it should not with err: any but io.EOF,
 // unless the caller went away. After good headers, how long the body takes is the
 // caller's doing too.
 func (c *call) brokeOff(err error) bool {
-	if err == nil || errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false
 	}
 	return !c.gone(err) && c.ctx.Err() == nil

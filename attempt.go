@@ -221,7 +221,9 @@ func (a *attempt) settle(broken error) {
 		a.lease.Report(balancer.Outcome{Verdict: balancer.Failure})
 	}
 	a.lease.Release()
-	a.span.End(broken)
+	if a.span != nil {
+		a.span.End(broken)
+	}
 	if a.cancel != nil {
 		a.cancel(nil)
 	}

@@ -91,7 +91,7 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 	if err == nil {
 		err = s.await(c.ctx, cancelled(req))
 	}
-	if err == nil {
+	if err == nil && (s.throttle != nil || s.limiter != nil) {
 		err = c.admitUnlessCancelled()
 	}
 	if err != nil {
@@ -188,8 +188,10 @@ func (c *call) send() (*http.Response, error) {
 // try sends an attempt, and returns it or the one that was sent in its place.
 func (c *call) try(a *attempt) *attempt {
 	a.number = c.attempts.Add(1)
-	if h := c.hedged(a); h != nil {
-		return h.run()
+	if c.service.hedger != nil {
+		if h := c.hedged(a); h != nil {
+			return h.run()
+		}
 	}
 	a.start(false)
 	a.do()
@@ -200,7 +202,9 @@ func (c *call) begin() {
 	s, req := c.service, c.req
 	c.override = overrideFrom(c.ctx)
 	c.info.Context = c.ctx
-	c.identify()
+	if s.settings.forwarded {
+		c.identify()
+	}
 	c.info.Endpoint = c.override.Endpoint
 	c.retry = s.retry.Prepare(s.safeToRepeat(req, c.override))
 	if hasBody(req) && req.GetBody == nil {
@@ -226,7 +230,7 @@ func (c *call) pick() (*attempt, error) {
 
 // lease picks, for the first attempt as soon as there is room.
 func (c *call) lease(l *balancer.Lease) error {
-	if c.queues(nil) {
+	if c.service.limiter != nil && c.queues(nil) {
 		return c.awaitRoom(l)
 	}
 	err := c.service.balancer.PickInto(l, &c.info)
@@ -271,20 +275,25 @@ func (c *call) tell(a *attempt) {
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
-	c.info.Avoid(a.lease.Node())
+	if o := &a.outcome; o.Verdict != balancer.Success || o.Resend != balancer.ResendNever { // else nothing follows
+		c.info.Avoid(a.lease.Node())
+	}
 }
 
 // classify returns the verdict on an attempt. Where the caller went away or the
 // request is at fault, it is nobody's failure.
 func (c *call) classify(a *attempt) balancer.Outcome {
-	if a.err != nil && c.hurried && c.timedOut() {
+	if a.err == nil {
+		return c.service.settings.classify(c.ctx, a.resp, nil)
+	}
+	if c.hurried && c.timedOut() {
 		return c.queueTook()
 	}
-	if a.err != nil && (a.overtaken() || c.gone(a.err) || c.ownFault(a.err)) {
+	if a.overtaken() || c.gone(a.err) || c.ownFault(a.err) {
 		return balancer.Outcome{}
 	}
 	o := c.service.settings.classify(c.ctx, a.resp, a.err)
-	if a.err != nil && context.Cause(c.ctx) != nil {
+	if context.Cause(c.ctx) != nil {
 		o.Resend = balancer.ResendNever // our own deadline: there is no time left
 	}
 	return o
@@ -400,12 +409,18 @@ func (c *call) end(status int, err error) {
 	if c.outer != nil {
 		c.outer.attempts.Add(c.attempts.Load())
 	}
-	var o balancer.Outcome
-	if c.last != nil {
-		o = c.last.outcome
+	if c.span != nil || c.service.throttle != nil {
+		var o balancer.Outcome
+		if c.last != nil {
+			o = c.last.outcome
+		}
+		if c.span != nil {
+			c.endSpan(status, err, o)
+		}
+		if c.service.throttle != nil {
+			c.observe(o)
+		}
 	}
-	c.endSpan(status, err, o)
-	c.observe(o)
 	c.leave()
 	c.service.releaseAt(c.answered())
 	c.unuse()

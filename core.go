@@ -42,11 +42,9 @@ func (c *core) trace(method string) {
 	}
 }
 
-// endSpan ends it.
+// endSpan ends the call's span, which it must have.
 func (c *core) endSpan(status int, err error, o balancer.Outcome) {
-	if c.span != nil {
-		c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: o})
-	}
+	c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: o})
 }
 
 // others is whose nodes a call is picked among.
@@ -57,11 +55,13 @@ type others interface {
 // bound puts the service's time limit on the call, unless the caller's own ends
 // it sooner.
 func (c *core) bound() {
-	limit := c.service.settings.timeout
-	if limit <= 0 {
-		return
+	if c.service.settings.timeout > 0 {
+		c.boundOwn()
 	}
-	due := time.Now().Add(limit)
+}
+
+func (c *core) boundOwn() {
+	due := time.Now().Add(c.service.settings.timeout)
 	if callers, ok := c.ctx.Deadline(); ok && callers.Before(due) {
 		return
 	}

@@ -31,17 +31,13 @@ func WithForwardedIP(trustedHops int) ServiceOption {
 	})
 }
 
-// identify puts the end user's address into the call's pick, if the service
-// takes it from the request's header.
+// identify puts the end user's address into the call's pick, for a service that takes
+// it from the request's header.
 func (c *call) identify() {
-	s := &c.service.settings
-	if !s.forwarded {
-		return
-	}
 	if _, ok := balancer.ClientIP(c.ctx); ok {
 		return
 	}
-	if addr, ok := forwardedIP(c.req.Header, s.trustedHops); ok {
+	if addr, ok := forwardedIP(c.req.Header, c.service.settings.trustedHops); ok {
 		c.info.Context = balancer.WithClientIP(c.ctx, addr)
 	}
 }

@@ -72,10 +72,11 @@ type hedge struct {
 	spent    *balancer.Node // where it failed while the first was under way; guarded by mu
 }
 
-// hedged returns the hedge of an attempt, nil where it is not to have one.
+// hedged returns the hedge of an attempt of a service that has them, nil where it is not
+// to have one.
 func (c *call) hedged(a *attempt) *hedge {
 	s := c.service
-	if s.hedger == nil || a.number > 1 || !c.retry.Safe() || c.replay != nil || c.info.Endpoint != "" ||
+	if a.number > 1 || !c.retry.Safe() || c.replay != nil || c.info.Endpoint != "" ||
 		a.lease.Probe() || c.req.Header.Get("Upgrade") != "" {
 		return nil
 	}

@@ -93,9 +93,13 @@ func (c *core) unlessClosed(err error) error {
 
 // leave gives the call's place back.
 func (c *core) leave() {
+	if c.admitted {
+		c.leaveNow()
+	}
+}
+
+func (c *core) leaveNow() {
 	switch {
-	case !c.admitted:
-		return
 	case c.info.Stream:
 		c.service.limiter.ReleaseStream()
 	default:

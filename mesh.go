@@ -90,6 +90,9 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
+	if s := m.acquireOften(req.URL.Host); s != nil {
+		return s.roundTrip(req)
+	}
 	name, err := serviceName(req.URL.Host)
 	if err != nil {
 		closeBody(req)

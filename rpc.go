@@ -281,8 +281,10 @@ func (c *Call) Error(endpoint string, err error) *CallError {
 // End ends the call. code is its status code, and err what the caller was told.
 func (c *Call) End(code int, err error, o balancer.Outcome) {
 	k := &c.core
-	k.endSpan(code, err, o)
-	if !k.hedge {
+	if k.span != nil {
+		k.endSpan(code, err, o)
+	}
+	if !k.hedge && k.service.throttle != nil {
 		k.observe(o)
 	}
 	k.leave()

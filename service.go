@@ -327,6 +327,10 @@ func (s *service) await(ctx context.Context, cancel <-chan struct{}) error {
 	if s.resolved.Load() {
 		return nil
 	}
+	return s.awaitFirst(ctx, cancel)
+}
+
+func (s *service) awaitFirst(ctx context.Context, cancel <-chan struct{}) error {
 	var late <-chan time.Time
 	if _, ok := ctx.Deadline(); !ok {
 		timer := time.NewTimer(resolveWait)
@@ -368,14 +372,18 @@ func (s *service) warnNoKey() {
 
 // answered remembers whether the endpoints speak TLS, for the check before a probe.
 func (s *service) answered(req *http.Request) {
-	known := s.tlsAddr.Load()
-	switch encrypted := req.URL.Scheme == "https"; {
-	case encrypted && known == nil:
-		addr := withPort(req.URL.Host)
-		s.tlsAddr.Store(&addr)
-	case !encrypted && known != nil:
-		s.tlsAddr.Store(nil)
+	if encrypted := req.URL.Scheme == "https"; encrypted != (s.tlsAddr.Load() != nil) {
+		s.answersBy(encrypted, req.URL.Host)
 	}
+}
+
+func (s *service) answersBy(encrypted bool, host string) {
+	if !encrypted {
+		s.tlsAddr.Store(nil)
+		return
+	}
+	addr := withPort(host)
+	s.tlsAddr.Store(&addr)
 }
 
 // refresh asks the resolver to look again, because an endpoint could not be reached.

@@ -30,9 +30,26 @@ type unknownAs struct {
 	until time.Time
 }
 
+// acquireOften is acquire for the name of a service that is called often, and nil for
+// others.
+func (m *Mesh) acquireOften(name string) *service {
+	s := m.services.often.get(name)
+	if s == nil || !s.acquire() {
+		return nil
+	}
+	if m.closing.Load() {
+		s.release()
+		return nil
+	}
+	return s
+}
+
 // acquire returns the service of the name, watched and kept from being let go
 // until its release, or the reason why the name has none.
 func (m *Mesh) acquire(name string) (*service, error) {
+	if s := m.acquireOften(name); s != nil {
+		return s, nil
+	}
 	for {
 		if m.closing.Load() {
 			return nil, ErrClosed
@@ -56,12 +73,16 @@ func (m *Mesh) acquire(name string) (*service, error) {
 // that was let go, until somebody finds that out.
 type oftenCalled [16]atomic.Pointer[service]
 
+// at is where a name is looked for, which is not empty.
 func (o *oftenCalled) at(name string) *atomic.Pointer[service] {
 	n := len(name)
 	return &o[(n^int(name[n/2])^int(name[n-1])<<2)%len(o)]
 }
 
 func (o *oftenCalled) get(name string) *service {
+	if name == "" {
+		return nil
+	}
 	if s := o.at(name).Load(); s != nil && s.name == name {
 		return s
 	}
@@ -79,9 +100,6 @@ func (o *oftenCalled) put(s *service) {
 func (o *oftenCalled) forget(s *service) { o.at(s.name).CompareAndSwap(s, nil) }
 
 func (m *Mesh) service(name string) (*service, error) {
-	if s := m.services.often.get(name); s != nil {
-		return s, nil
-	}
 	if known, ok := m.services.byName.Load(name); ok {
 		s := known.(*service)
 		m.services.often.put(s)

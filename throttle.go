@@ -28,11 +28,11 @@ func (s *service) newThrottle() (err error) {
 	return err
 }
 
-// observe tells the throttle what became of the call, unless our own queue did that.
+// observe tells the throttle, which there must be, what became of the call, unless our
+// own queue did that.
 func (c *core) observe(o balancer.Outcome) {
-	t := c.service.throttle
-	if t == nil || c.attempts.Load() == 0 || c.hurried && c.timedOut() {
+	if c.attempts.Load() == 0 || c.hurried && c.timedOut() {
 		return
 	}
-	t.Observe(o)
+	c.service.throttle.Observe(o)
 }

@@ -200,13 +200,16 @@ func (b *Balancer) matchLocked(e *discovery.Endpoint) (joined *Node, news bool, 
 
 // join makes what the node carries, before anybody can pick it.
 func (b *Balancer) join(n *Node) {
+	var gates []Gate
 	if b.config.Join != nil {
-		n.data, n.gates = b.config.Join(n)
+		n.data, gates = b.config.Join(n)
 	}
 	if b.config.Limit != nil {
 		n.limit = b.config.Limit(n)
 	}
-	for _, g := range n.gates {
+	n.gates = make([]guard, 0, len(gates))
+	for _, g := range gates {
+		n.gates = append(n.gates, newGuard(g))
 		if s, ok := g.(StatefulGate); ok {
 			n.stateful = append(n.stateful, s)
 		}

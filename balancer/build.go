@@ -236,7 +236,7 @@ func (b *Balancer) settle(n *Node, i int, now time.Time, panicking bool) bool {
 func hasten(nodes []*Node) {
 	for _, n := range nodes {
 		for _, g := range n.gates {
-			if h, ok := g.(Hastener); ok {
+			if h, ok := g.Gate.(Hastener); ok {
 				h.Hasten()
 			}
 		}

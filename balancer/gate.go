@@ -25,6 +25,28 @@ type timedGate interface {
 	TimedDone(token any, o Outcome, now monotime.Time)
 }
 
+// guard is a node's Gate, and what else it is, found out once.
+type guard struct {
+	Gate
+	timed timedGate  // nil: it reads the clock itself
+	ends  EndWatcher // nil: it does not want to know
+}
+
+func newGuard(g Gate) guard {
+	own := guard{Gate: g}
+	own.timed, _ = g.(timedGate)
+	own.ends, _ = g.(EndWatcher)
+	return own
+}
+
+func (g *guard) done(token any, o Outcome, now monotime.Time) {
+	if g.timed != nil {
+		g.timed.TimedDone(token, o, now)
+		return
+	}
+	g.Done(token, o)
+}
+
 // StatefulGate is a Gate that knows beforehand whether it would admit. The
 // Balancer keeps a node out of the candidates while one of its gates does not.
 type StatefulGate interface {

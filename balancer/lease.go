@@ -110,8 +110,8 @@ func (l *Lease) end(n *Node) {
 		end = Failure
 		n.balancer.observe(n, Outcome{Verdict: Failure})
 	}
-	for _, g := range n.gates {
-		if w, ok := g.(EndWatcher); ok {
+	for i := range n.gates {
+		if w := n.gates[i].ends; w != nil {
 			w.Ended(end)
 		}
 	}
@@ -163,18 +163,10 @@ func (n *Node) done(l *Lease, gates int, o Outcome, now monotime.Time) {
 	switch gates {
 	case 0:
 	case 1:
-		done(n.gates[0], token, o, now)
+		n.gates[0].done(token, o, now)
 	default:
 		for i, token := range *token.(*[]any) {
-			done(n.gates[i], token, o, now)
+			n.gates[i].done(token, o, now)
 		}
 	}
-}
-
-func done(g Gate, token any, o Outcome, now monotime.Time) {
-	if g, ok := g.(timedGate); ok {
-		g.TimedDone(token, o, now)
-		return
-	}
-	g.Done(token, o)
 }

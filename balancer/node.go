@@ -31,7 +31,7 @@ type Node struct {
 // member is the rest of a Node, which no call writes.
 type member struct {
 	balancer *Balancer
-	gates    []Gate
+	gates    []guard
 	limit    Limit // nil without
 
 	id       string
@@ -190,8 +190,8 @@ func (n *Node) starved() bool {
 // admit asks every gate. Where one refuses, those before it are told that
 // nothing came of their admission.
 func (n *Node) admit(l *Lease) error {
-	for i, g := range n.gates {
-		token, err := g.Allow()
+	for i := range n.gates {
+		token, err := n.gates[i].Allow()
 		if err != nil {
 			n.done(l, i, Outcome{}, monotime.Now())
 			return err

@@ -65,7 +65,7 @@ func (t *Telemetry) Observe(source func() []ServiceState) error {
 type observer struct {
 	mu           sync.Mutex
 	sources      []func() []ServiceState // guarded by mu; never changed in place
-	provider     any                     // guarded by mu; the identity of the one registered with
+	provider     any                     // guarded by mu; the one registered with
 	registration metric.Registration     // guarded by mu; nil: none
 	closed       bool                    // guarded by mu
 }
@@ -87,7 +87,7 @@ func (o *observer) follow(m *meters) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	provider := m.provider()
-	if o.closed || len(o.sources) == 0 || o.provider == identity(provider) {
+	if o.closed || len(o.sources) == 0 || same(o.provider, provider) {
 		return
 	}
 	if err := o.registerLocked(provider); err != nil {
@@ -97,7 +97,7 @@ func (o *observer) follow(m *meters) {
 
 func (o *observer) registerLocked(provider metric.MeterProvider) error {
 	err := o.unregisterLocked()
-	o.provider = identity(provider)
+	o.provider = provider
 	// A global that is not set yet passes the registration on to what is set later.
 	if off(provider) && !delegates(provider) {
 		return err

@@ -58,14 +58,13 @@ func lowered(keys []string) []string {
 // propagator is one that is in force, and what was found out about it.
 type propagator struct {
 	propagation.TextMapPropagator
-	given fingerprint // of what was given or set, which may be nothing
-
-	w3c  bool                     // it writes nothing where a context carries neither a span nor baggage
-	keys atomic.Pointer[[]string] // its Fields; nil until somebody asked
+	given propagation.TextMapPropagator // what was given or set, which may be a global that nobody has set
+	w3c   bool                          // it writes nothing where a context carries neither a span nor baggage
+	keys  atomic.Pointer[[]string]      // its Fields; nil until somebody asked
 }
 
 func newPropagator(given propagation.TextMapPropagator) *propagator {
-	p := &propagator{TextMapPropagator: given, given: fingerprintOf(given)}
+	p := &propagator{TextMapPropagator: given, given: given}
 	if given == nil || delegates(given) {
 		p.TextMapPropagator = w3c
 	}
@@ -79,7 +78,7 @@ func (t *Telemetry) inForce() *propagator {
 		return t.propagator
 	}
 	global := otel.GetTextMapPropagator()
-	if last := t.global.Load(); last != nil && last.given.is(global) {
+	if last := t.global.Load(); last != nil && same(last.given, global) {
 		return last
 	}
 	made := newPropagator(global)
@@ -103,31 +102,4 @@ func isW3C(p propagation.TextMapPropagator) bool {
 		}
 	}
 	return true
-}
-
-// fingerprint is what a propagator is recognised by, for as long as it is held. A composite
-// is a slice, which cannot be compared: it is the same where it is at the same place.
-type fingerprint struct {
-	value any          // nil where it cannot be compared
-	slice reflect.Type // nil for others
-	at    uintptr
-	n     int
-}
-
-func fingerprintOf(p propagation.TextMapPropagator) fingerprint {
-	switch v := reflect.ValueOf(p); {
-	case p == nil || v.Comparable():
-		return fingerprint{value: p}
-	case v.Kind() == reflect.Slice:
-		return fingerprint{slice: v.Type(), at: v.Pointer(), n: v.Len()}
-	}
-	return fingerprint{}
-}
-
-func (f *fingerprint) is(p propagation.TextMapPropagator) bool {
-	if f.slice == nil {
-		return f.value != nil && f.value == p // safe: a value that was found comparable never panics when compared
-	}
-	v := reflect.ValueOf(p)
-	return reflect.TypeOf(p) == f.slice && v.Pointer() == f.at && v.Len() == f.n
 }

@@ -57,14 +57,22 @@ func (t *tracers) give(provider trace.TracerProvider) {
 	t.last.put(provider, newTracer(provider))
 }
 
+// provider returns the one in force, off or not.
+func (t *tracers) provider() trace.TracerProvider {
+	if t.given != nil {
+		return t.given
+	}
+	return otel.GetTracerProvider()
+}
+
 // current returns the tracer in force, nil when tracing is off.
 func (t *tracers) current() *tracer {
 	if t.given != nil {
-		return t.last.value()
+		return t.last.Load().made
 	}
 	provider := otel.GetTracerProvider()
-	if known, ok := t.last.get(provider); ok {
-		return known
+	if last := t.last.Load(); last != nil && same(last.provider, provider) {
+		return last.made
 	}
 	made := newTracer(provider)
 	t.last.put(provider, made)
@@ -104,11 +112,11 @@ func (m *meters) provider() metric.MeterProvider {
 // that their provider was not the last that was seen.
 func (m *meters) current() (in *instruments, isNew bool) {
 	if m.given != nil {
-		return m.last.value(), false
+		return m.last.Load().made, false
 	}
 	provider := otel.GetMeterProvider()
-	if known, ok := m.last.get(provider); ok {
-		return known, false
+	if last := m.last.Load(); last != nil && same(last.provider, provider) {
+		return last.made, false
 	}
 	made, err := newInstruments(provider)
 	if err != nil {
@@ -123,41 +131,12 @@ func (m *meters) current() (in *instruments, isNew bool) {
 // load and a comparison while it stays the same. Two that see a new provider
 // at once both make it theirs, which OpenTelemetry answers alike.
 type memo[V any] struct {
-	last atomic.Pointer[sighting[V]]
+	atomic.Pointer[sighting[V]] // nil while none was seen
 }
 
 type sighting[V any] struct {
-	provider any // comparable: the provider itself, or a kindOf
+	provider any
 	made     *V
 }
 
-// kindOf stands for all providers of a type whose values cannot be compared.
-type kindOf struct{ reflect.Type }
-
-func (m *memo[V]) get(provider any) (*V, bool) {
-	last := m.last.Load()
-	if last == nil {
-		return nil, false
-	}
-	// Safe: a value that was found comparable never panics when compared.
-	if last.provider == provider || last.provider == identity(provider) {
-		return last.made, true
-	}
-	return nil, false
-}
-
-func (m *memo[V]) value() *V {
-	return m.last.Load().made
-}
-
-func (m *memo[V]) put(provider any, made *V) {
-	m.last.Store(&sighting[V]{identity(provider), made})
-}
-
-// identity returns what a provider is recognised by.
-func identity(provider any) any {
-	if v := reflect.ValueOf(provider); v.IsValid() && !v.Comparable() {
-		return kindOf{v.Type()}
-	}
-	return provider
-}
+func (m *memo[V]) put(provider any, made *V) { m.Store(&sighting[V]{provider, made}) }

@@ -37,6 +37,7 @@ type Telemetry struct {
 	meters     meters
 	propagator *propagator                // nil: the global one
 	global     atomic.Pointer[propagator] // that was seen last; nil while none was
+	silent     atomic.Pointer[providers]  // that were last found to be off; nil while none were
 	methods    rpcMethods
 	calls      cache[callKey, callStart]
 	observer   observer
@@ -65,7 +66,23 @@ func New(cfg Config) (*Telemetry, error) {
 // to make a call and its attempts need not ask for each. The next call may be told
 // otherwise: providers can be set at any time. What a context carries is to be injected
 // all the same.
-func (t *Telemetry) Off() bool { return t.tracers.current() == nil && t.instruments() == nil }
+func (t *Telemetry) Off() bool {
+	tracers, meters := t.tracers.provider(), t.meters.provider()
+	if known := t.silent.Load(); known != nil && same(known.tracers, tracers) && same(known.meters, meters) {
+		return true
+	}
+	if t.tracers.current() != nil || t.instruments() != nil {
+		return false
+	}
+	t.silent.Store(&providers{tracers, meters})
+	return true
+}
+
+// providers are a pair of which neither wants anything.
+type providers struct {
+	tracers trace.TracerProvider
+	meters  metric.MeterProvider
+}
 
 // Close stops what [Telemetry.Observe] started. Spans that are open still end
 // as they should. It can be called more than once.
