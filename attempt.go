@@ -46,8 +46,15 @@ type attempt struct {
 // start makes ready to send. stoppable says that the attempt is to have a cancel.
 func (a *attempt) start(stoppable bool) {
 	c := a.call
-	a.trace()
-	limit := c.limit(&a.lease, c.service.balancer)
+	if c.unheard {
+		a.ctx = c.ctx
+	} else {
+		a.trace()
+	}
+	limit := c.attemptTimeout()
+	if a.lease.Probe() {
+		limit = c.probeLimit(limit, &a.lease, c.service.balancer)
+	}
 	if limit == 0 && !stoppable {
 		return
 	}
@@ -63,10 +70,6 @@ func (a *attempt) start(stoppable bool) {
 
 // trace begins the attempt's span and counts it, if there is somebody to see that.
 func (a *attempt) trace() {
-	if a.call.unheard {
-		a.ctx = a.call.ctx
-		return
-	}
 	ctx, span := a.call.service.mesh.telemetry.StartAttempt(a.call.ctx, a.info())
 	a.ctx = ctx
 	if span.Observed() {
@@ -104,7 +107,12 @@ func (a *attempt) info() *tracing.AttemptInfo {
 }
 
 func (a *attempt) roundTrip() (*http.Response, error) {
-	rt, err := linkOf(a.lease.Node()).transport()
+	l := linkOf(a.lease.Node())
+	rt := l.ready.Load()
+	var err error
+	if rt == nil {
+		rt, err = l.makeReady()
+	}
 	switch {
 	case a.hedge && err == nil:
 		err = a.err // it is prepared
@@ -139,9 +147,21 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 func (a *attempt) prepare() error {
 	c := a.call
 	a.req = c.req
+	if a.hedge || c.derived || a.cancel != nil || a.span != nil || c.replay != nil || a.number > 1 {
+		if err := a.copyRequest(); err != nil {
+			return err
+		}
+	}
+	c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
+	return nil
+}
+
+// copyRequest makes the copy that is sent.
+func (a *attempt) copyRequest() error {
+	c := a.call
 	if a.hedge {
 		a.req, a.header = c.req.Clone(a.ctx), true
-	} else if c.derived || a.span.Enabled() || a.cancel != nil || c.replay != nil || a.number > 1 {
+	} else if c.derived || a.cancel != nil || a.span.Enabled() || c.replay != nil || a.number > 1 {
 		a.req = c.req.WithContext(a.ctx)
 	}
 	switch {
@@ -158,7 +178,6 @@ func (a *attempt) prepare() error {
 		}
 		a.req.Body = body
 	}
-	c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
 	return nil
 }
 

@@ -58,12 +58,17 @@ func (c *call) recycle() {
 	m.calls.Put(c)
 }
 
-// roundTrip makes a call, and lets the fallback answer it if it failed.
+// roundTrip makes a call.
 func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
-	if s.settings.fallback == nil {
-		resp, _, err := s.call(req)
-		return resp, err
+	if s.settings.fallback != nil {
+		return s.callOrFallBack(req)
 	}
+	resp, _, err := s.call(req)
+	return resp, err
+}
+
+// callOrFallBack makes a call, and lets the fallback answer it if it failed.
+func (s *service) callOrFallBack(req *http.Request) (*http.Response, error) {
 	s.refs.Add(1) // until the fallback has answered: a failed call may be over
 	defer s.release()
 	resp, foreign, err := s.call(req)
@@ -422,18 +427,12 @@ func (c *call) end(status int, err error) {
 		}
 	}
 	c.leave()
-	c.service.releaseAt(c.answered())
-	c.unuse()
-}
-
-// answered is when the call's last attempt was, or now where nothing came of any.
-func (c *call) answered() monotime.Time {
+	var at monotime.Time
 	if c.last != nil {
-		if at := c.last.lease.Reported(); at != 0 {
-			return at
-		}
+		at = c.last.lease.Reported() // when it was answered
 	}
-	return monotime.Now()
+	c.service.releaseAt(at)
+	c.unuse()
 }
 
 // unuse cancels the call's context when neither the call nor an attempt needs it

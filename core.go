@@ -32,9 +32,12 @@ type core struct {
 
 // trace begins the call's span, if there is somebody to see it.
 func (c *core) trace(method string) {
-	if c.unheard = c.service.mesh.telemetry.Off(); c.unheard {
-		return
+	if c.unheard = c.service.mesh.telemetry.Off(); !c.unheard {
+		c.traceHeard(method)
 	}
+}
+
+func (c *core) traceHeard(method string) {
 	ctx, span := c.service.mesh.telemetry.StartCall(c.ctx, c.service.name, method)
 	if span.Enabled() {
 		own := span
@@ -91,11 +94,10 @@ func (c *core) attemptTimeout() time.Duration {
 	return c.service.attempts.AttemptTimeout
 }
 
-// limit returns the time limit of the attempt that was just picked: that of a
-// probe is short where another endpoint can answer the call.
-func (c *core) limit(l *balancer.Lease, among others) time.Duration {
-	limit := c.attemptTimeout()
-	if l.Probe() && c.info.Retryable && among.Others(&c.info) {
+// probeLimit returns the time limit of an attempt that is a probe, which is short where
+// another endpoint can answer the call.
+func (c *core) probeLimit(limit time.Duration, l *balancer.Lease, among others) time.Duration {
+	if c.info.Retryable && among.Others(&c.info) {
 		if due := linkOf(l.Node()).probeTimeout(); limit == 0 || limit > due {
 			limit = due
 		}

@@ -73,15 +73,12 @@ func (s *service) newLink(n *balancer.Node) (data any, gates []balancer.Gate) {
 
 func linkOf(n *balancer.Node) *link { return n.Data().(*link) }
 
-// transport returns the link's transport, which is made at the first pick.
-func (l *link) transport() (http.RoundTripper, error) {
-	if rt := l.ready.Load(); rt != nil {
-		return rt.RoundTripper, nil
-	}
+// makeReady makes the link's transport, at the first pick.
+func (l *link) makeReady() (*roundTripper, error) {
 	l.making.Lock()
 	defer l.making.Unlock()
 	if rt := l.ready.Load(); rt != nil {
-		return rt.RoundTripper, nil
+		return rt, nil
 	}
 	rt, err := l.makeTransport()
 	if err != nil {
@@ -92,8 +89,9 @@ func (l *link) transport() (http.RoundTripper, error) {
 			return nil, fmt.Errorf("fairlead: WithAttemptMiddleware: middleware %d returned nil, want a RoundTripper", i)
 		}
 	}
-	l.ready.Store(&roundTripper{rt})
-	return rt, nil
+	made := &roundTripper{rt}
+	l.ready.Store(made)
+	return made, nil
 }
 
 // makeTransport is called with making held.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -124,9 +125,10 @@ func (s *service) acquire() bool {
 // retire makes acquire fail, if nobody holds the service.
 func (s *service) retire() bool { return s.refs.CompareAndSwap(0, retired) }
 
-func (s *service) release() { s.releaseAt(monotime.Now()) }
+func (s *service) release() { s.releaseAt(0) }
 
-// releaseAt is release for who has read the clock, perhaps a while ago.
+// releaseAt is release for who has read the clock, perhaps a while ago, or does not know
+// the time where it is zero.
 func (s *service) releaseAt(at monotime.Time) {
 	last := s.refs.Load() == 1 // else it is in use in any case, and who comes last notes when
 	if last {
@@ -145,7 +147,7 @@ func (s *service) releaseAt(at monotime.Time) {
 // answered: that will do, unless its caller has read for so long that the janitor has
 // looked meanwhile.
 func (s *service) note(at monotime.Time) {
-	if int64(at) < s.mesh.services.looked.Load() {
+	if at == 0 || int64(at) < s.mesh.services.looked.Load() {
 		at = monotime.Now()
 	}
 	s.lastUsed.Store(int64(at))
@@ -372,17 +374,17 @@ func (s *service) warnNoKey() {
 
 // answered remembers whether the endpoints speak TLS, for the check before a probe.
 func (s *service) answered(req *http.Request) {
-	if encrypted := req.URL.Scheme == "https"; encrypted != (s.tlsAddr.Load() != nil) {
-		s.answersBy(encrypted, req.URL.Host)
+	if (req.URL.Scheme == "https") != (s.tlsAddr.Load() != nil) {
+		s.answersBy(req.URL)
 	}
 }
 
-func (s *service) answersBy(encrypted bool, host string) {
-	if !encrypted {
+func (s *service) answersBy(u *url.URL) {
+	if u.Scheme != "https" {
 		s.tlsAddr.Store(nil)
 		return
 	}
-	addr := withPort(host)
+	addr := withPort(u.Host)
 	s.tlsAddr.Store(&addr)
 }
 

@@ -54,7 +54,17 @@ func (l *Lease) Report(o Outcome) {
 		now = sinceEpoch() // for all of them
 	}
 	if l.gated {
-		n.done(l, len(n.gates), o, monotime.Time(now))
+		if len(n.gates) == 1 {
+			g, token := &n.gates[0], l.token
+			l.token = nil
+			if g.timed != nil {
+				g.timed.TimedDone(token, o, monotime.Time(now))
+			} else {
+				g.Done(token, o)
+			}
+		} else {
+			n.done(l, len(n.gates), o, monotime.Time(now))
+		}
 	}
 	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
@@ -142,11 +152,10 @@ func (n *Node) leaveLimit() bool {
 	return false
 }
 
-// setToken keeps the token of the i-th gate. One token takes no allocation.
+// setToken keeps the token of the i-th gate, one after the first, whose token is kept by
+// itself: that takes no allocation.
 func (l *Lease) setToken(i int, token any) {
 	switch i {
-	case 0:
-		l.token = token
 	case 1:
 		tokens := append(make([]any, 0, 4), l.token, token)
 		l.token = &tokens

@@ -196,7 +196,11 @@ func (n *Node) admit(l *Lease) error {
 			n.done(l, i, Outcome{}, monotime.Now())
 			return err
 		}
-		l.setToken(i, token)
+		if i == 0 {
+			l.token = token
+		} else {
+			l.setToken(i, token)
+		}
 	}
 	l.gated = true
 	return nil

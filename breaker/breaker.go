@@ -162,22 +162,23 @@ func (b *Breaker) Allow() (any, error) {
 // must be handed back to its breaker, once: a probe that is never answered would
 // keep its breaker half-open. What was admitted before the last change of state
 // tells nothing about the new one and is ignored, and so is a token that is none.
-func (b *Breaker) Done(t any, o balancer.Outcome) {
-	if p, ok := t.(*period); ok {
-		b.doneClosed(p, o.Verdict, monotime.Now())
-		return
-	}
-	b.done(t, o)
-}
+func (b *Breaker) Done(t any, o balancer.Outcome) { b.DoneAt(t, o, monotime.Now()) }
 
 // DoneAt is Done for the Mesh, which has read the clock once for all that counts a
 // call: by now, which others cannot read.
 func (b *Breaker) DoneAt(t any, o balancer.Outcome, now monotime.Time) {
-	if p, ok := t.(*period); ok {
-		b.doneClosed(p, o.Verdict, now)
-		return
+	p, closed := t.(*period)
+	switch {
+	case !closed:
+		b.done(t, o)
+	case o.Verdict != balancer.Success:
+		b.doneClosed(p, o.Verdict)
+	case b.period.Load() == p:
+		if b.streak.Load() != 0 {
+			b.streak.Store(0)
+		}
+		b.window.Add(now, 1, 0)
 	}
-	b.done(t, o)
 }
 
 // done is Done for a call that was admitted while the breaker was not closed.
@@ -202,26 +203,18 @@ func (b *Breaker) done(t any, o balancer.Outcome) {
 	b.follow(moved)
 }
 
-// doneClosed is Done for a call that was admitted in a closed period.
-func (b *Breaker) doneClosed(p *period, v verdict, now monotime.Time) {
-	switch v {
-	case balancer.Success:
-		if b.period.Load() != p {
-			return
-		}
-		if b.streak.Load() != 0 {
-			b.streak.Store(0)
-		}
-		b.window.Add(now, 1, 0)
-	case balancer.Failure, balancer.Suspect:
-		b.mu.Lock()
-		moved := stays
-		if b.period.Load() == p {
-			moved = b.tellMachineLocked(v)
-		}
-		b.mu.Unlock()
-		b.follow(moved)
+// doneClosed is Done for a call that was admitted in a closed period and did not succeed.
+func (b *Breaker) doneClosed(p *period, v verdict) {
+	if v != balancer.Failure && v != balancer.Suspect {
+		return
 	}
+	b.mu.Lock()
+	moved := stays
+	if b.period.Load() == p {
+		moved = b.tellMachineLocked(v)
+	}
+	b.mu.Unlock()
+	b.follow(moved)
 }
 
 // Ended tells how an answered call ended: with Failure where the answer broke

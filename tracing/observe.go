@@ -65,7 +65,7 @@ func (t *Telemetry) Observe(source func() []ServiceState) error {
 type observer struct {
 	mu           sync.Mutex
 	sources      []func() []ServiceState // guarded by mu; never changed in place
-	provider     any                     // guarded by mu; the one registered with
+	provider     metric.MeterProvider    // guarded by mu; the one registered with
 	registration metric.Registration     // guarded by mu; nil: none
 	closed       bool                    // guarded by mu
 }

@@ -20,10 +20,18 @@ import (
 // What ctx carries is passed on also while tracing is off here.
 func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
 	given := t.inForce()
-	if given.w3c && !trace.SpanContextFromContext(ctx).IsValid() && baggage.FromContext(ctx).Len() == 0 {
+	if given.w3c && !traced(ctx) && baggage.FromContext(ctx).Len() == 0 {
 		return // as of most calls that nobody traces
 	}
 	given.Inject(ctx, carrier)
+}
+
+// noSpan is what a context without a span is said to have.
+var noSpan = trace.SpanFromContext(context.Background())
+
+func traced(ctx context.Context) bool {
+	span := trace.SpanFromContext(ctx)
+	return !same(span, noSpan) && span.SpanContext().IsValid()
 }
 
 // Fields returns the keys that [Telemetry.Inject] may write, by the propagator

@@ -45,7 +45,7 @@ func packageOf(v any) string {
 // tracers finds the tracer in force. The zero value follows the global provider.
 type tracers struct {
 	given trace.TracerProvider // nil: the global one
-	last  memo[tracer]
+	last  memo[trace.TracerProvider, tracer]
 }
 
 // tracer is what a provider that is not off gave.
@@ -89,7 +89,7 @@ func newTracer(provider trace.TracerProvider) *tracer {
 // meters finds the instruments in force. The zero value follows the global provider.
 type meters struct {
 	given metric.MeterProvider // nil: the global one
-	last  memo[instruments]
+	last  memo[metric.MeterProvider, instruments]
 }
 
 // give makes provider the one that counts. It must come before any other method.
@@ -130,13 +130,13 @@ func (m *meters) current() (in *instruments, isNew bool) {
 // memo remembers what was made of the provider that was seen last: one atomic
 // load and a comparison while it stays the same. Two that see a new provider
 // at once both make it theirs, which OpenTelemetry answers alike.
-type memo[V any] struct {
-	atomic.Pointer[sighting[V]] // nil while none was seen
+type memo[P, V any] struct {
+	atomic.Pointer[sighting[P, V]] // nil while none was seen
 }
 
-type sighting[V any] struct {
-	provider any
+type sighting[P, V any] struct {
+	provider P
 	made     *V
 }
 
-func (m *memo[V]) put(provider any, made *V) { m.Store(&sighting[V]{provider, made}) }
+func (m *memo[P, V]) put(provider P, made *V) { m.Store(&sighting[P, V]{provider, made}) }
