@@ -213,9 +213,12 @@ func (c carrier) Keys() []string {
 // report tells what became of the attempt.
 func (a *attempt) report() {
 	a.lease.Report(a.outcome)
-	if a.span == nil {
-		return
+	if a.span != nil {
+		a.reportSpan()
 	}
+}
+
+func (a *attempt) reportSpan() {
 	v := tracing.Verdict{Outcome: a.outcome, Err: a.err}
 	if a.err != nil && a.overtaken() {
 		v.Err = nil

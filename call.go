@@ -181,6 +181,9 @@ func (c *call) send() (*http.Response, error) {
 		c.last = a
 		next := c.judge(a)
 		if !next.Again {
+			if a.resp != nil && c.kept == nil {
+				return c.answer(a)
+			}
 			return c.conclude(a, next)
 		}
 		c.keep(a)
@@ -270,6 +273,9 @@ func (c *call) judge(a *attempt) retry.Decision {
 		a.outcome = c.classify(a)
 	}
 	c.tell(a)
+	if a.outcome.Resend == balancer.ResendNever {
+		return retry.Decision{Reason: retry.ReasonFinal}
+	}
 	return c.next(a.outcome, c.replayable(), c.service.balancer)
 }
 
@@ -285,12 +291,17 @@ func (c *call) tell(a *attempt) {
 	}
 }
 
-// classify returns the verdict on an attempt. Where the caller went away or the
-// request is at fault, it is nobody's failure.
+// classify returns the verdict on an attempt.
 func (c *call) classify(a *attempt) balancer.Outcome {
 	if a.err == nil {
 		return c.service.settings.classify(c.ctx, a.resp, nil)
 	}
+	return c.classifyError(a)
+}
+
+// classifyError is classify for an attempt without a response. Where the caller went away
+// or the request is at fault, it is nobody's failure.
+func (c *call) classifyError(a *attempt) balancer.Outcome {
 	if c.hurried && c.timedOut() {
 		return c.queueTook()
 	}

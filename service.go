@@ -31,6 +31,7 @@ const (
 	unknownNames   = 4096
 	badEntriesMost = 10 // remembered as warned of
 	retired        = -1 << 40
+	lookMost       = time.Millisecond // the janitor looks no more often
 )
 
 // service is one watched name: its settings, its nodes, and what its calls
@@ -59,7 +60,7 @@ type service struct {
 	refreshed atomic.Int64           // Unix nanoseconds
 	refs      atomic.Int64           // calls and holds; retired once let go
 	holds     atomic.Int64           // of Mesh.Hold
-	lastUsed  atomic.Int64           // monotime: when a call ended that left no other, or less than lookEvery before
+	lastUsed  atomic.Int64           // monotime: when a call ended that left no other, or less than lookMost before
 
 	resolved atomic.Bool   // the first snapshot was applied
 	first    chan struct{} // closed when resolved, unknown or closed
@@ -150,7 +151,9 @@ func (s *service) note(at monotime.Time) {
 	if at == 0 || int64(at) < s.mesh.services.looked.Load() {
 		at = monotime.Now()
 	}
-	s.lastUsed.Store(int64(at))
+	if at.Sub(monotime.Time(s.lastUsed.Load())) >= lookMost { // to write is dearer than to read
+		s.lastUsed.Store(int64(at))
+	}
 }
 
 // watch follows the resolver until the service is let go.

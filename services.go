@@ -229,7 +229,7 @@ func (m *Mesh) doubtUnknown(name string) {
 	delete(m.services.unknown, name)
 }
 
-func (m *Mesh) lookEvery() time.Duration { return max(m.options.idleAfter/10, time.Millisecond) }
+func (m *Mesh) lookEvery() time.Duration { return max(m.options.idleAfter/10, lookMost) }
 
 // tidy lets idle services go and forgets stale unknown names, every now and then
 // while there is anything to tidy.

@@ -187,22 +187,17 @@ func (n *Node) starved() bool {
 	return since != 0 && time.Now().UnixNano()-since >= int64(probeAnyAfter)
 }
 
-// admit asks every gate. Where one refuses, those before it are told that
-// nothing came of their admission.
-func (n *Node) admit(l *Lease) error {
-	for i := range n.gates {
+// admitFurther asks the gates after the first, which has admitted. Where one refuses,
+// those before it are told that nothing came of their admission.
+func (n *Node) admitFurther(l *Lease) error {
+	for i := 1; i < len(n.gates); i++ {
 		token, err := n.gates[i].Allow()
 		if err != nil {
 			n.done(l, i, Outcome{}, monotime.Now())
 			return err
 		}
-		if i == 0 {
-			l.token = token
-		} else {
-			l.setToken(i, token)
-		}
+		l.setToken(i, token)
 	}
-	l.gated = true
 	return nil
 }
 

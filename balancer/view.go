@@ -327,12 +327,12 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		l.limited = true
 	}
 	if len(n.gates) > 0 {
-		if err := n.admit(l); err != nil {
-			if l.limited {
-				l.limited = false
-				n.limit.Undo()
+		if token, err := n.gates[0].Allow(); err != nil {
+			return l.refused(n, err)
+		} else if l.token, l.gated = token, true; len(n.gates) > 1 {
+			if err := n.admitFurther(l); err != nil {
+				return l.refused(n, err)
 			}
-			return err
 		}
 	}
 	l.node, l.view, l.reason = n, v, reason
@@ -354,6 +354,15 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		return errLeft
 	}
 	return nil
+}
+
+// refused is for a Lease that a gate of n refused for err.
+func (l *Lease) refused(n *Node, err error) error {
+	if l.limited {
+		n.limit.Undo()
+	}
+	*l = Lease{clock: l.clock}
+	return err
 }
 
 // errLeft is why a node that is no longer a member takes no call.
