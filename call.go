@@ -269,8 +269,12 @@ func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable
 // judge finds out what became of the attempt, tells everybody, and decides
 // whether another follows.
 func (c *call) judge(a *attempt) retry.Decision {
-	if !a.classified {
-		a.outcome = c.classify(a)
+	switch {
+	case a.classified:
+	case a.err == nil:
+		a.outcome = c.service.settings.classify(c.ctx, a.resp, nil)
+	default:
+		a.outcome = c.classifyError(a)
 	}
 	c.tell(a)
 	if a.outcome.Resend == balancer.ResendNever {

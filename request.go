@@ -66,20 +66,15 @@ func unusualName(host string) (string, error) {
 
 // checkRequest returns what is wrong with a request that cannot be a call.
 func checkRequest(req *http.Request) error {
-	if req.URL != nil && req.Header != nil && (req.URL.Scheme == "http" || req.URL.Scheme == "https") {
-		return nil
-	}
-	return badRequest(req)
-}
-
-func badRequest(req *http.Request) error {
 	switch {
 	case req.URL == nil:
 		return errors.New("fairlead: the request's URL is nil")
 	case req.Header == nil:
 		return errors.New("fairlead: the request's Header is nil")
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+		return fmt.Errorf("fairlead: the URL's scheme is %q, want http or https", req.URL.Scheme)
 	}
-	return fmt.Errorf("fairlead: the URL's scheme is %q, want http or https", req.URL.Scheme)
+	return nil
 }
 
 // sendable reports whether net/http can send the request at all. It is asked

@@ -101,8 +101,14 @@ func (l *Lease) Release() {
 		l.Report(Outcome{})
 	}
 	l.node = nil
-	if l.answered && (l.broken || l.gated) {
+	switch {
+	case !l.answered || !l.broken && !l.gated:
+	case l.broken || len(n.gates) > 1:
 		l.end(n)
+	default:
+		if w := n.gates[0].ends; w != nil {
+			w.Ended(Success)
+		}
 	}
 	if l.limited {
 		l.limited = n.leaveLimit()

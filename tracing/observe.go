@@ -87,7 +87,7 @@ func (o *observer) follow(m *meters) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	provider := m.provider()
-	if o.closed || len(o.sources) == 0 || same(o.provider, provider) {
+	if o.closed || len(o.sources) == 0 || same(&o.provider, provider) {
 		return
 	}
 	if err := o.registerLocked(provider); err != nil {

@@ -31,7 +31,7 @@ var noSpan = trace.SpanFromContext(context.Background())
 
 func traced(ctx context.Context) bool {
 	span := trace.SpanFromContext(ctx)
-	return !same(span, noSpan) && span.SpanContext().IsValid()
+	return !same(&noSpan, span) && span.SpanContext().IsValid()
 }
 
 // Fields returns the keys that [Telemetry.Inject] may write, by the propagator
@@ -86,7 +86,7 @@ func (t *Telemetry) inForce() *propagator {
 		return t.propagator
 	}
 	global := otel.GetTextMapPropagator()
-	if last := t.global.Load(); last != nil && same(last.given, global) {
+	if last := t.global.Load(); last != nil && same(&last.given, global) {
 		return last
 	}
 	made := newPropagator(global)

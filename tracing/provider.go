@@ -71,7 +71,7 @@ func (t *tracers) current() *tracer {
 		return t.last.Load().made
 	}
 	provider := otel.GetTracerProvider()
-	if last := t.last.Load(); last != nil && same(last.provider, provider) {
+	if last := t.last.Load(); last != nil && same(&last.provider, provider) {
 		return last.made
 	}
 	made := newTracer(provider)
@@ -115,7 +115,7 @@ func (m *meters) current() (in *instruments, isNew bool) {
 		return m.last.Load().made, false
 	}
 	provider := otel.GetMeterProvider()
-	if last := m.last.Load(); last != nil && same(last.provider, provider) {
+	if last := m.last.Load(); last != nil && same(&last.provider, provider) {
 		return last.made, false
 	}
 	made, err := newInstruments(provider)

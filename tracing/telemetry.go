@@ -68,7 +68,7 @@ func New(cfg Config) (*Telemetry, error) {
 // all the same.
 func (t *Telemetry) Off() bool {
 	tracers, meters := t.tracers.provider(), t.meters.provider()
-	if known := t.silent.Load(); known != nil && same(known.tracers, tracers) && same(known.meters, meters) {
+	if known := t.silent.Load(); known != nil && same(&known.tracers, tracers) && same(&known.meters, meters) {
 		return true
 	}
 	if t.tracers.current() != nil || t.instruments() != nil {
