@@ -27,7 +27,7 @@ func (p *leastConnPicker) Pick(info *Info) Choice {
 	var load, weight uint64
 	var ties uint64
 	var random uint64
-	avoiding := info.tried.n > 0 || info.refused.n > 0
+	avoiding := !info.tried.empty() || !info.refused.empty()
 	for i, n := range p.nodes {
 		if avoiding && info.Avoids(n) {
 			continue

@@ -217,42 +217,39 @@ const (
 
 // nodeSet is a small set of nodes in the order in which they were added.
 type nodeSet struct {
-	n     int
-	first [3]*Node
-	more  *[]*Node // what does not fit into first; nil in all but the rarest of calls
+	first *Node    // nil where it is empty
+	more  *[]*Node // nil in all but few calls
 }
 
+func (s *nodeSet) empty() bool { return s.first == nil }
+
 func (s *nodeSet) add(n *Node) {
-	if s.has(n) {
-		return
-	}
-	if s.n < len(s.first) {
-		s.first[s.n] = n
-	} else {
-		var more []*Node
-		if s.more != nil {
-			more = *s.more
-		}
-		more = append(more, n)
+	switch {
+	case s.first == nil:
+		s.first = n
+	case s.has(n):
+	case s.more == nil:
+		s.more = &[]*Node{n}
+	default:
+		more := append(*s.more, n)
 		s.more = &more
 	}
-	s.n++
 }
 
 func (s *nodeSet) has(n *Node) bool {
-	for i := range min(s.n, len(s.first)) {
-		if s.first[i] == n {
-			return true
-		}
-	}
-	return s.more != nil && slices.Contains(*s.more, n)
+	return s.first != nil && (n == s.first || s.more != nil && slices.Contains(*s.more, n))
 }
 
-func (s *nodeSet) at(i int) *Node {
-	if i < len(s.first) {
-		return s.first[i]
+// all calls yield for each node.
+func (s *nodeSet) all(yield func(*Node) bool) {
+	if s.first == nil || !yield(s.first) || s.more == nil {
+		return
 	}
-	return (*s.more)[i-len(s.first)]
+	for _, n := range *s.more {
+		if !yield(n) {
+			return
+		}
+	}
 }
 
 // stopTimer is a timer that can be set again and stopped for good.

@@ -84,7 +84,7 @@ func (p *p2cPicker) Pick(info *Info) Choice {
 	}
 	i, j := two(&p.lots, p.equal)
 	a, b := &p.seats[i], &p.seats[j]
-	if info.tried.n > 0 || info.refused.n > 0 {
+	if !info.tried.empty() || !info.refused.empty() {
 		return p.avoid(a, b, info)
 	}
 	return Choice{Node: p.better(a, b), Reason: "less busy of two"}

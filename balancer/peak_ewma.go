@@ -72,7 +72,7 @@ var _ Observer = (*peakPicker)(nil)
 func (p *peakPicker) Pick(info *Info) Choice { return p.pick(info, sinceEpoch()) }
 
 func (p *peakPicker) pick(info *Info, now time.Duration) Choice {
-	if len(p.seats) < 2 || info.tried.n > 0 || info.refused.n > 0 {
+	if len(p.seats) < 2 || !info.tried.empty() || !info.refused.empty() {
 		return p.p2cPicker.Pick(info) // a retry goes anywhere but where it failed
 	}
 	i, j := two(&p.lots, p.equal)

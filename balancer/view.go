@@ -125,7 +125,7 @@ func (v *View) Pick(info *Info) (l Lease, err error) {
 // calls, by a node that takes them; the others leave it early or at its end.
 func (v *View) pick(l *Lease, info *Info) error {
 	st := v.state.Load()
-	if info.full || info.refused.n > 0 {
+	if info.full || !info.refused.empty() {
 		info.full, info.refused = false, nodeSet{}
 	}
 	if info.Endpoint != "" || len(st.probing) > 0 {
@@ -278,8 +278,7 @@ func (v *View) pickAgain(l *Lease, st *viewState, info *Info, refusal error) err
 	if info.Hedge {
 		return rejection(st, refusal)
 	}
-	for i := range info.tried.n {
-		n := info.tried.at(i)
+	for n := range info.tried.all {
 		if n.barred() || info.refused.has(n) {
 			continue
 		}
