@@ -83,6 +83,20 @@ type instant string
 func (i instant) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(i)),
-		Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(i))), Request: req,
+		Header: http.Header{}, Body: newMemoryBody(string(i)), Request: req,
 	}, nil
 }
+
+// memoryBody is the body of an answer, which can do what those of net/http can: with a
+// WriteTo, a reader of all of it could be done before whoever wraps it.
+type memoryBody struct{ rest strings.Reader }
+
+func newMemoryBody(s string) *memoryBody {
+	b := &memoryBody{}
+	b.rest.Reset(s)
+	return b
+}
+
+func (b *memoryBody) Read(p []byte) (int, error) { return b.rest.Read(p) }
+
+func (b *memoryBody) Close() error { return nil }
