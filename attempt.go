@@ -43,14 +43,6 @@ type attempt struct {
 	finished atomic.Bool
 }
 
-func (a *attempt) clear() {
-	a.call, a.lease = nil, balancer.Lease{}
-	a.ctx, a.cancel, a.timer, a.span = nil, nil, nil, nil
-	a.req, a.header, a.stated, a.resp, a.err = nil, false, false, nil, nil
-	a.number, a.hedge, a.outcome, a.classified = 0, false, balancer.Outcome{}, false
-	a.late, a.finished = atomic.Bool{}, atomic.Bool{}
-}
-
 // start makes ready to send. stoppable says that the attempt is to have a cancel.
 func (a *attempt) start(stoppable bool) {
 	c := a.call

@@ -50,21 +50,12 @@ func newCall(s *service, req *http.Request) *call {
 // recycle lets another call have the place of this one, whose answer has ended, unless
 // somebody might still look at it: another attempt may be drained for a while.
 func (c *call) recycle() {
-	if c.lent || c.sent() > 1 {
+	if c.lent || c.attempts.Load() > 1 {
 		return
 	}
 	m := c.service.mesh
-	c.clear()
+	*c = call{}
 	m.calls.Put(c)
-}
-
-// clear makes c the zero call. It does so field by field: while the collector marks, it
-// is told of all that is in what is cleared as a whole, which takes several times as long.
-func (c *call) clear() {
-	c.core.clear()
-	c.req, c.outer, c.replay, c.last, c.refused, c.kept = nil, nil, nil, nil, nil, nil
-	c.derived, c.lent, c.users = false, false, atomic.Int32{}
-	c.first.clear()
 }
 
 // roundTrip makes a call.
@@ -204,8 +195,7 @@ func (c *call) send() (*http.Response, error) {
 
 // try sends an attempt, and returns it or the one that was sent in its place.
 func (c *call) try(a *attempt) *attempt {
-	c.own++
-	a.number = c.sent()
+	a.number = c.attempts.Add(1)
 	if c.service.hedger != nil {
 		if h := c.hedged(a); h != nil {
 			return h.run()
@@ -234,7 +224,7 @@ func (c *call) begin() {
 func (c *call) pick() (*attempt, error) {
 	c.info.Retryable = c.info.Endpoint == "" && c.replayable() && c.retry.Retryable()
 	a := &c.first
-	if c.sent() > 0 {
+	if c.attempts.Load() > 0 {
 		a = &attempt{}
 	}
 	if err := c.lease(&a.lease); err != nil {
@@ -252,7 +242,7 @@ func (c *call) lease(l *balancer.Lease) error {
 		return c.awaitRoom(l)
 	}
 	err := c.service.balancer.PickInto(l, &c.info)
-	if err != nil && c.info.Full() && c.sent() == 0 {
+	if err != nil && c.info.Full() && c.attempts.Load() == 0 {
 		return c.awaitRoom(l)
 	}
 	return err
@@ -395,7 +385,7 @@ func (c *call) conclude(a *attempt, why retry.Decision) (*http.Response, error) 
 
 // concludeWithout ends a call that could not have another attempt.
 func (c *call) concludeWithout(err error) (*http.Response, error) {
-	if c.sent() == 0 && c.replay == nil {
+	if c.attempts.Load() == 0 && c.replay == nil {
 		closeBody(c.req)
 	}
 	return c.fail(c.explain(err, nil))
@@ -437,7 +427,7 @@ func (c *call) decide() {
 // end is the end of the call: of its answer's body, or without one.
 func (c *call) end(status int, err error) {
 	if c.outer != nil {
-		c.outer.others.Add(c.sent())
+		c.outer.attempts.Add(c.attempts.Load())
 	}
 	if c.span != nil || c.service.throttle != nil {
 		var o balancer.Outcome
@@ -494,7 +484,7 @@ func (c *call) explain(err error, a *attempt) error {
 	if c.timedOut() && !errors.Is(err, ErrTimeout) {
 		err = fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
-	e := &CallError{Service: c.service.name, Attempts: int(c.sent()), Err: err}
+	e := &CallError{Service: c.service.name, Attempts: int(c.attempts.Load()), Err: err}
 	if r := c.refused; r != nil {
 		e.Endpoint = r.endpoint
 	}

@@ -23,24 +23,12 @@ type core struct {
 
 	info     balancer.Info
 	retry    retry.Call
-	own      int32        // attempts that the call's own goroutine sent
-	others   atomic.Int32 // and that others did: hedges, inner calls, all of an RPC
+	attempts atomic.Int32 // sent so far
 	unheard  bool         // nobody wanted to hear of calls when it began
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
 	admitted bool         // it has a place of the service's limit
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
 }
-
-func (c *core) clear() {
-	c.service, c.ctx, c.cancel, c.timeout, c.span, c.override = nil, nil, nil, nil, nil, nil
-	c.info = balancer.Info{}
-	c.retry = retry.Call{}
-	c.own, c.others = 0, atomic.Int32{}
-	c.unheard, c.hedge, c.admitted, c.hurried = false, false, false, false
-}
-
-// sent returns how many attempts were sent so far.
-func (c *core) sent() int32 { return c.own + c.others.Load() }
 
 // trace begins the call's span, if there is somebody to see it.
 func (c *core) trace(method string) {
@@ -59,7 +47,7 @@ func (c *core) traceHeard(method string) {
 
 // endSpan ends the call's span, which it must have.
 func (c *core) endSpan(status int, err error, o balancer.Outcome) {
-	c.span.End(tracing.CallResult{Attempts: int(c.sent()), StatusCode: status, Err: err, Outcome: o})
+	c.span.End(tracing.CallResult{Attempts: int(c.attempts.Load()), StatusCode: status, Err: err, Outcome: o})
 }
 
 // others is whose nodes a call is picked among.

@@ -229,7 +229,7 @@ func (h *hedge) begin() *attempt {
 	if err != nil {
 		return nil
 	}
-	a := &attempt{call: c, lease: lease, number: c.own + c.others.Add(1), hedge: true}
+	a := &attempt{call: c, lease: lease, number: c.attempts.Add(1), hedge: true}
 	c.use()
 	h.second = a
 	a.start(true)

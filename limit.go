@@ -66,7 +66,7 @@ func (c *core) admit(stop <-chan struct{}) error {
 // those that wait for one.
 func (c *core) queues(by *balancer.View) bool {
 	l := c.service.limiter
-	return l != nil && !c.hedge && !c.info.Stream && c.sent() == 0 && l.Queued(c.want(by))
+	return l != nil && !c.hedge && !c.info.Stream && c.attempts.Load() == 0 && l.Queued(c.want(by))
 }
 
 // want is what the call would wait for.

@@ -152,7 +152,7 @@ func (c *Call) Prepare(stoppable bool) (limited bool) {
 func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (ctx context.Context, span tracing.Attempt, limit time.Duration) {
 	k, n := &c.core, l.Node()
 	k.noticeNoKey(l)
-	resend := int(k.others.Add(1)) - 1
+	resend := int(k.attempts.Add(1)) - 1
 	if !k.hedge {
 		k.retry.Count()
 	}
@@ -174,7 +174,7 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 
 // Unsent takes back an attempt that came to nothing: its connection was lost
 // before it was used.
-func (c *Call) Unsent() { c.core.others.Add(-1) }
+func (c *Call) Unsent() { c.core.attempts.Add(-1) }
 
 // ServiceName returns the name of the call's service.
 func (c *Call) ServiceName() string { return c.core.service.name }
@@ -263,7 +263,7 @@ func (c *Call) Hedge(second *Call, tried *balancer.Node, view *balancer.View) bo
 	}
 	h.service, h.ctx, h.override, h.hedge = k.service, k.ctx, k.override, true
 	h.timeout, h.hurried = k.timeout, k.hurried
-	h.others.Store(k.others.Add(1) - 1)
+	h.attempts.Store(k.attempts.Add(1) - 1)
 	return true
 }
 
@@ -277,7 +277,7 @@ func (c *Call) Logger() *slog.Logger { return c.core.service.mesh.logger }
 // Error makes the call's error of what ended it. endpoint is the last attempt's,
 // empty if there was none.
 func (c *Call) Error(endpoint string, err error) *CallError {
-	return &CallError{Service: c.core.service.name, Endpoint: endpoint, Attempts: int(c.core.sent()), Err: err}
+	return &CallError{Service: c.core.service.name, Endpoint: endpoint, Attempts: int(c.core.attempts.Load()), Err: err}
 }
 
 // End ends the call. code is its status code, and err what the caller was told.

@@ -31,7 +31,7 @@ func (s *service) newThrottle() (err error) {
 // observe tells the throttle, which there must be, what became of the call, unless our
 // own queue did that.
 func (c *core) observe(o balancer.Outcome) {
-	if c.sent() == 0 || c.hurried && c.timedOut() {
+	if c.attempts.Load() == 0 || c.hurried && c.timedOut() {
 		return
 	}
 	c.service.throttle.Observe(o)
