@@ -86,7 +86,7 @@ func (a *attempt) complete(err error) {
 	c.recycle()
 }
 
-// brokeOff reports whether a body ended as it should not with err: any but io.EOF,
+// brokeOff reports whether a body that ended with err ended as it should not: any but io.EOF,
 // unless the caller went away. After good headers, how long the body takes is the
 // caller's doing too.
 func (c *call) brokeOff(err error) bool {

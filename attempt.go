@@ -51,10 +51,7 @@ func (a *attempt) start(stoppable bool) {
 	} else {
 		a.trace()
 	}
-	limit := c.attemptTimeout()
-	if a.lease.Probe() {
-		limit = c.probeLimit(limit, &a.lease, c.service.balancer)
-	}
+	limit := c.limit(&a.lease, c.service.balancer)
 	if limit == 0 && !stoppable {
 		return
 	}
@@ -147,7 +144,7 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 func (a *attempt) prepare() error {
 	c := a.call
 	a.req = c.req
-	if a.hedge || c.derived || a.cancel != nil || a.span != nil || c.replay != nil || a.number > 1 {
+	if a.hedge || c.derived || a.cancel != nil || a.span.Enabled() || c.replay != nil || a.number > 1 {
 		if err := a.copyRequest(); err != nil {
 			return err
 		}
@@ -161,7 +158,7 @@ func (a *attempt) copyRequest() error {
 	c := a.call
 	if a.hedge {
 		a.req, a.header = c.req.Clone(a.ctx), true
-	} else if c.derived || a.cancel != nil || a.span.Enabled() || c.replay != nil || a.number > 1 {
+	} else {
 		a.req = c.req.WithContext(a.ctx)
 	}
 	switch {
@@ -218,6 +215,7 @@ func (a *attempt) report() {
 	}
 }
 
+// reportSpan tells its span, which it must have.
 func (a *attempt) reportSpan() {
 	v := tracing.Verdict{Outcome: a.outcome, Err: a.err}
 	if a.err != nil && a.overtaken() {

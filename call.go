@@ -181,7 +181,7 @@ func (c *call) send() (*http.Response, error) {
 		c.last = a
 		next := c.judge(a)
 		if !next.Again {
-			if a.resp != nil && c.kept == nil {
+			if a.resp != nil {
 				return c.answer(a)
 			}
 			return c.conclude(a, next)
@@ -269,17 +269,10 @@ func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable
 // judge finds out what became of the attempt, tells everybody, and decides
 // whether another follows.
 func (c *call) judge(a *attempt) retry.Decision {
-	switch {
-	case a.classified:
-	case a.err == nil:
-		a.outcome = c.service.settings.classify(c.ctx, a.resp, nil)
-	default:
-		a.outcome = c.classifyError(a)
+	if !a.classified {
+		a.outcome = c.classify(a)
 	}
 	c.tell(a)
-	if a.outcome.Resend == balancer.ResendNever {
-		return retry.Decision{Reason: retry.ReasonFinal}
-	}
 	return c.next(a.outcome, c.replayable(), c.service.balancer)
 }
 
@@ -290,7 +283,9 @@ func (c *call) tell(a *attempt) {
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
-	if o := &a.outcome; o.Verdict != balancer.Success || o.Resend != balancer.ResendNever { // else nothing follows
+	// After a final success nothing follows. After another final answer a hedge may, and
+	// what follows that.
+	if o := &a.outcome; o.Verdict != balancer.Success || o.Resend != balancer.ResendNever {
 		c.info.Avoid(a.lease.Node())
 	}
 }
@@ -365,15 +360,9 @@ func (c *call) keep(a *attempt) {
 	a.lease.BecomesStream() // it waits for a better one, which may want its place
 }
 
-// conclude ends the call with what its last attempt brought, or with the last
-// response there was.
+// conclude ends the call, whose last attempt brought no response, with its error or with
+// the last response there was.
 func (c *call) conclude(a *attempt, why retry.Decision) (*http.Response, error) {
-	if a.resp != nil {
-		if c.kept != nil {
-			c.kept.lose()
-		}
-		return c.answer(a)
-	}
 	err := a.err
 	if why.Reason == retry.ReasonBudget {
 		err = fmt.Errorf("%w (%w)", err, retry.ErrBudget)
@@ -407,6 +396,9 @@ func (c *call) fail(err error) (*http.Response, error) {
 
 // answer hands an attempt's response out. The call ends with its body.
 func (c *call) answer(a *attempt) (*http.Response, error) {
+	if c.kept != nil && c.kept != a {
+		c.kept.lose()
+	}
 	c.decide()
 	resp := a.resp
 	resp.Request = c.req

@@ -37,6 +37,7 @@ func (c *core) trace(method string) {
 	}
 }
 
+// traceHeard is trace where there is.
 func (c *core) traceHeard(method string) {
 	ctx, span := c.service.mesh.telemetry.StartCall(c.ctx, c.service.name, method)
 	if span.Enabled() {
@@ -63,6 +64,7 @@ func (c *core) bound() {
 	}
 }
 
+// boundOwn is bound for a service that has one.
 func (c *core) boundOwn() {
 	due := time.Now().Add(c.service.settings.timeout)
 	if callers, ok := c.ctx.Deadline(); ok && callers.Before(due) {
@@ -94,10 +96,11 @@ func (c *core) attemptTimeout() time.Duration {
 	return c.service.attempts.AttemptTimeout
 }
 
-// probeLimit returns the time limit of an attempt that is a probe, which is short where
-// another endpoint can answer the call.
-func (c *core) probeLimit(limit time.Duration, l *balancer.Lease, among others) time.Duration {
-	if c.info.Retryable && among.Others(&c.info) {
+// limit returns the time limit of the attempt that was just picked: that of a
+// probe is short where another endpoint can answer the call.
+func (c *core) limit(l *balancer.Lease, among others) time.Duration {
+	limit := c.attemptTimeout()
+	if l.Probe() && c.info.Retryable && among.Others(&c.info) {
 		if due := linkOf(l.Node()).probeTimeout(); limit == 0 || limit > due {
 			limit = due
 		}

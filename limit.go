@@ -98,6 +98,7 @@ func (c *core) leave() {
 	}
 }
 
+// leaveNow is leave for a call that has one.
 func (c *core) leaveNow() {
 	switch {
 	case c.info.Stream:

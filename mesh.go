@@ -90,7 +90,7 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	if s := m.acquireOften(req.URL.Host); s != nil {
+	if s := m.acquireOften(req.URL.Host); s != nil { // which makes the host a name as it should be
 		return s.roundTrip(req)
 	}
 	name, err := serviceName(req.URL.Host)

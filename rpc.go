@@ -156,9 +156,7 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	if !k.hedge {
 		k.retry.Count()
 	}
-	if limit = k.attemptTimeout(); l.Probe() {
-		limit = k.probeLimit(limit, l, view)
-	}
+	limit = k.limit(l, view)
 	if k.unheard {
 		return k.ctx, span, limit
 	}

@@ -31,7 +31,7 @@ const (
 	unknownNames   = 4096
 	badEntriesMost = 10 // remembered as warned of
 	retired        = -1 << 40
-	lookMost       = time.Millisecond // the janitor looks no more often
+	lookAtMost     = time.Millisecond // between two looks for idle services
 )
 
 // service is one watched name: its settings, its nodes, and what its calls
@@ -60,7 +60,7 @@ type service struct {
 	refreshed atomic.Int64           // Unix nanoseconds
 	refs      atomic.Int64           // calls and holds; retired once let go
 	holds     atomic.Int64           // of Mesh.Hold
-	lastUsed  atomic.Int64           // monotime: when a call ended that left no other, or less than lookMost before
+	lastUsed  atomic.Int64           // monotime: when a call ended that left no other, to within lookAtMost
 
 	resolved atomic.Bool   // the first snapshot was applied
 	first    chan struct{} // closed when resolved, unknown or closed
@@ -151,7 +151,7 @@ func (s *service) note(at monotime.Time) {
 	if at == 0 || int64(at) < s.mesh.services.looked.Load() {
 		at = monotime.Now()
 	}
-	if at.Sub(monotime.Time(s.lastUsed.Load())) >= lookMost { // to write is dearer than to read
+	if at.Sub(monotime.Time(s.lastUsed.Load())) >= lookAtMost { // tidy allows for that, and to write is dearer
 		s.lastUsed.Store(int64(at))
 	}
 }
@@ -335,6 +335,7 @@ func (s *service) await(ctx context.Context, cancel <-chan struct{}) error {
 	return s.awaitFirst(ctx, cancel)
 }
 
+// awaitFirst is await while there is none.
 func (s *service) awaitFirst(ctx context.Context, cancel <-chan struct{}) error {
 	var late <-chan time.Time
 	if _, ok := ctx.Deadline(); !ok {
@@ -382,6 +383,7 @@ func (s *service) answered(req *http.Request) {
 	}
 }
 
+// answersBy is answered where that is news.
 func (s *service) answersBy(u *url.URL) {
 	if u.Scheme != "https" {
 		s.tlsAddr.Store(nil)

@@ -34,7 +34,11 @@ type unknownAs struct {
 // others.
 func (m *Mesh) acquireOften(name string) *service {
 	s := m.services.often.get(name)
-	if s == nil || !s.acquire() {
+	if s == nil {
+		return nil
+	}
+	if !s.acquire() {
+		m.services.often.forget(s)
 		return nil
 	}
 	if m.closing.Load() {
@@ -65,7 +69,6 @@ func (m *Mesh) acquire(name string) (*service, error) {
 			}
 			return s, nil
 		}
-		m.services.often.forget(s)
 	}
 }
 
@@ -73,7 +76,7 @@ func (m *Mesh) acquire(name string) (*service, error) {
 // that was let go, until somebody finds that out.
 type oftenCalled [16]atomic.Pointer[service]
 
-// at is where a name is looked for, which is not empty.
+// at is the place of a name that is not empty.
 func (o *oftenCalled) at(name string) *atomic.Pointer[service] {
 	n := len(name)
 	return &o[(n^int(name[n/2])^int(name[n-1])<<2)%len(o)]
@@ -229,7 +232,7 @@ func (m *Mesh) doubtUnknown(name string) {
 	delete(m.services.unknown, name)
 }
 
-func (m *Mesh) lookEvery() time.Duration { return max(m.options.idleAfter/10, lookMost) }
+func (m *Mesh) lookEvery() time.Duration { return max(m.options.idleAfter/10, lookAtMost) }
 
 // tidy lets idle services go and forgets stale unknown names, every now and then
 // while there is anything to tidy.

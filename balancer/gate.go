@@ -25,21 +25,22 @@ type timedGate interface {
 	TimedDone(token any, o Outcome, now monotime.Time)
 }
 
-// guard is a node's Gate, and what else it is, found out once.
-type guard struct {
+// nodeGate is a Gate of a node, and what else it is of what the calls ask for, found out
+// once.
+type nodeGate struct {
 	Gate
 	timed timedGate  // nil: it reads the clock itself
 	ends  EndWatcher // nil: it does not want to know
 }
 
-func newGuard(g Gate) guard {
-	own := guard{Gate: g}
+func newNodeGate(g Gate) nodeGate {
+	own := nodeGate{Gate: g}
 	own.timed, _ = g.(timedGate)
 	own.ends, _ = g.(EndWatcher)
 	return own
 }
 
-func (g *guard) done(token any, o Outcome, now monotime.Time) {
+func (g *nodeGate) done(token any, o Outcome, now monotime.Time) {
 	if g.timed != nil {
 		g.timed.TimedDone(token, o, now)
 		return

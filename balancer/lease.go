@@ -54,17 +54,7 @@ func (l *Lease) Report(o Outcome) {
 		now = sinceEpoch() // for all of them
 	}
 	if l.gated {
-		if len(n.gates) == 1 {
-			g, token := &n.gates[0], l.token
-			l.token = nil
-			if g.timed != nil {
-				g.timed.TimedDone(token, o, monotime.Time(now))
-			} else {
-				g.Done(token, o)
-			}
-		} else {
-			n.done(l, len(n.gates), o, monotime.Time(now))
-		}
+		n.done(l, len(n.gates), o, monotime.Time(now))
 	}
 	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
@@ -101,14 +91,8 @@ func (l *Lease) Release() {
 		l.Report(Outcome{})
 	}
 	l.node = nil
-	switch {
-	case !l.answered || !l.broken && !l.gated:
-	case l.broken || len(n.gates) > 1:
+	if l.answered && (l.broken || l.gated) {
 		l.end(n)
-	default:
-		if w := n.gates[0].ends; w != nil {
-			w.Ended(Success)
-		}
 	}
 	if l.limited {
 		l.limited = n.leaveLimit()
@@ -158,30 +142,27 @@ func (n *Node) leaveLimit() bool {
 	return false
 }
 
-// setToken keeps the token of the i-th gate, one after the first, whose token is kept by
-// itself: that takes no allocation.
-func (l *Lease) setToken(i int, token any) {
-	switch i {
-	case 1:
-		tokens := append(make([]any, 0, 4), l.token, token)
-		l.token = &tokens
-	default:
+// addToken keeps the token of the i-th gate, which is not the first: that one's stands
+// alone in l.token until another comes, which takes no allocation.
+func (l *Lease) addToken(i int, token any) {
+	if i > 1 {
 		tokens := l.token.(*[]any)
 		*tokens = append(*tokens, token)
+		return
 	}
+	tokens := append(make([]any, 0, 4), l.token, token)
+	l.token = &tokens
 }
 
 // done tells the first few gates what became of the attempt that they admitted.
 func (n *Node) done(l *Lease, gates int, o Outcome, now monotime.Time) {
 	token := l.token
 	l.token = nil
-	switch gates {
-	case 0:
-	case 1:
+	if gates == 1 {
 		n.gates[0].done(token, o, now)
-	default:
-		for i, token := range *token.(*[]any) {
-			n.gates[i].done(token, o, now)
-		}
+		return
+	}
+	for i, token := range *token.(*[]any) {
+		n.gates[i].done(token, o, now)
 	}
 }

@@ -31,7 +31,7 @@ type Node struct {
 // member is the rest of a Node, which no call writes.
 type member struct {
 	balancer *Balancer
-	gates    []guard
+	gates    []nodeGate
 	limit    Limit // nil without
 
 	id       string
@@ -196,7 +196,7 @@ func (n *Node) admitFurther(l *Lease) error {
 			n.done(l, i, Outcome{}, monotime.Now())
 			return err
 		}
-		l.setToken(i, token)
+		l.addToken(i, token)
 	}
 	return nil
 }
@@ -217,17 +217,19 @@ const (
 
 // nodeSet is a small set of nodes in the order in which they were added.
 type nodeSet struct {
-	first *Node    // nil where it is empty
-	more  *[]*Node // nil in all but few calls
+	first [2]*Node // nil where there are fewer
+	more  *[]*Node // what does not fit into first; nil until a third node
 }
 
-func (s *nodeSet) empty() bool { return s.first == nil }
+func (s *nodeSet) empty() bool { return s.first[0] == nil }
 
 func (s *nodeSet) add(n *Node) {
 	switch {
-	case s.first == nil:
-		s.first = n
 	case s.has(n):
+	case s.first[0] == nil:
+		s.first[0] = n
+	case s.first[1] == nil:
+		s.first[1] = n
 	case s.more == nil:
 		s.more = &[]*Node{n}
 	default:
@@ -237,18 +239,18 @@ func (s *nodeSet) add(n *Node) {
 }
 
 func (s *nodeSet) has(n *Node) bool {
-	return s.first != nil && (n == s.first || s.more != nil && slices.Contains(*s.more, n))
+	return n == s.first[0] || n == s.first[1] || s.more != nil && slices.Contains(*s.more, n)
 }
 
 // all calls yield for each node.
 func (s *nodeSet) all(yield func(*Node) bool) {
-	if s.first == nil || !yield(s.first) || s.more == nil {
-		return
-	}
-	for _, n := range *s.more {
-		if !yield(n) {
+	for _, n := range s.first {
+		if n == nil || !yield(n) {
 			return
 		}
+	}
+	if s.more != nil {
+		slices.Values(*s.more)(yield)
 	}
 }
 

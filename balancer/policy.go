@@ -89,7 +89,7 @@ func (i *Info) Avoid(n *Node) { i.tried.add(n) }
 
 // Avoids reports whether the call wants another node than n.
 func (i *Info) Avoids(n *Node) bool {
-	if i.tried.empty() && i.refused.empty() {
+	if n == nil || i.tried.empty() && i.refused.empty() {
 		return false
 	}
 	return i.tried.has(n) || i.refused.has(n)

@@ -326,11 +326,14 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		l.limited = true
 	}
 	if len(n.gates) > 0 {
-		if token, err := n.gates[0].Allow(); err != nil {
-			return l.refused(n, err)
-		} else if l.token, l.gated = token, true; len(n.gates) > 1 {
+		token, err := n.gates[0].Allow()
+		if err != nil {
+			return l.giveUp(n, err)
+		}
+		l.token, l.gated = token, true
+		if len(n.gates) > 1 {
 			if err := n.admitFurther(l); err != nil {
-				return l.refused(n, err)
+				return l.giveUp(n, err)
 			}
 		}
 	}
@@ -355,8 +358,8 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 	return nil
 }
 
-// refused is for a Lease that a gate of n refused for err.
-func (l *Lease) refused(n *Node, err error) error {
+// giveUp is for a Lease that a gate of n refused for err.
+func (l *Lease) giveUp(n *Node, err error) error {
 	if l.limited {
 		n.limit.Undo()
 	}

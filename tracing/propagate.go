@@ -26,7 +26,7 @@ func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarri
 	given.Inject(ctx, carrier)
 }
 
-// noSpan is what a context without a span is said to have.
+// noSpan is what a context without a span is said to have: OpenTelemetry has one for all.
 var noSpan = trace.SpanFromContext(context.Background())
 
 func traced(ctx context.Context) bool {
@@ -40,8 +40,8 @@ func traced(ctx context.Context) bool {
 // keys there first: they may have been copied from a request that came in, and
 // tracestate must not go out beside another's traceparent.
 //
-// The result is shared and must not be changed. Propagators of OpenTelemetry's
-// API are asked once, and it allocates nothing after that.
+// The result is shared and must not be changed. A propagator is asked once, and it
+// allocates nothing after that.
 func (t *Telemetry) Fields() []string {
 	given := t.inForce()
 	if keys := given.keys.Load(); keys != nil {

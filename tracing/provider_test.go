@@ -122,6 +122,47 @@ func TestGlobalSetLaterCounts(t *testing.T) {
 	}
 }
 
+// Whoever asks beforehand whether anybody listens is told of all changes, and so are the
+// gauges: back to a provider that was there before, too.
+func TestOffFollowsTheGlobals(t *testing.T) {
+	silent := noopmetric.NewMeterProvider()
+	setMeterProvider(t, silent)
+	setTracerProvider(t, nooptrace.NewTracerProvider())
+	telemetry := newTelemetry(t, tracing.Config{})
+	if err := telemetry.Observe(usersState); err != nil {
+		t.Fatal(err)
+	}
+	off := func(want bool) {
+		t.Helper()
+		for range 2 { // the second time by what the first has found
+			if got := telemetry.Off(); got != want {
+				t.Errorf("Off is %v, want %v", got, want)
+			}
+		}
+	}
+	off(true)
+	for range 2 {
+		reader := sdkmetric.NewManualReader()
+		otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+		off(false)
+		if budget := points(t, reader, "fairlead.budget"); len(budget) != 1 {
+			t.Errorf("budget %v, want one series", budget)
+		}
+		otel.SetMeterProvider(silent)
+		off(true)
+		if budget := points(t, reader, "fairlead.budget"); len(budget) != 0 {
+			t.Errorf("budget %v: the gauges are still those of a provider that was replaced", budget)
+		}
+	}
+	otel.SetTracerProvider(sdktrace.NewTracerProvider())
+	off(false)
+	otel.SetTracerProvider(nooptrace.NewTracerProvider())
+	off(true)
+	if n := testing.AllocsPerRun(100, func() { telemetry.Off() }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
 // A provider that cannot be compared must not make the comparison panic.
 type incomparable struct {
 	trace.TracerProvider

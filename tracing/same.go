@@ -2,10 +2,11 @@ package tracing
 
 import "unsafe"
 
-// same reports whether what is held and other, which are of an interface type, are one
-// value, of one type and in one place. Unlike == it can be asked of values that cannot be compared, and costs
-// a call next to nothing. Values that were made apart are not the same, even where they
-// are equal. As long as the one is held, its place is not another's.
+// same reports whether two interfaces hold one value: of one type, and in one place, which
+// is not another's as long as it is held. It compares their two words, so that, unlike ==,
+// it can be asked of values that cannot be compared, such as a composite propagator, and
+// takes no call. It says no of some that are equal but were put into interfaces apart, and
+// yes only of values that do the same. I must be an interface type.
 func same[I any](held *I, other I) bool {
 	return *(*[2]uintptr)(unsafe.Pointer(held)) == *(*[2]uintptr)(unsafe.Pointer(&other))
 }

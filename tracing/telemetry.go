@@ -37,7 +37,7 @@ type Telemetry struct {
 	meters     meters
 	propagator *propagator                // nil: the global one
 	global     atomic.Pointer[propagator] // that was seen last; nil while none was
-	silent     atomic.Pointer[providers]  // that were last found to be off; nil while none were
+	silent     atomic.Pointer[providers]  // that calls meet, where they are off; else nil
 	methods    rpcMethods
 	calls      cache[callKey, callStart]
 	observer   observer
@@ -71,7 +71,12 @@ func (t *Telemetry) Off() bool {
 	if known := t.silent.Load(); known != nil && same(&known.tracers, tracers) && same(&known.meters, meters) {
 		return true
 	}
+	// All that follows a change of providers follows it here, so that a pair which comes
+	// back is to be met anew.
 	if t.tracers.current() != nil || t.instruments() != nil {
+		if t.silent.Load() != nil {
+			t.silent.Store(nil)
+		}
 		return false
 	}
 	t.silent.Store(&providers{tracers, meters})
