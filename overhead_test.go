@@ -15,9 +15,16 @@ type instant struct{}
 func (instant) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{}, Body: io.NopCloser(http.NoBody), Request: req,
+		Header: http.Header{}, Body: &memoryBody{}, Request: req,
 	}, nil
 }
+
+// memoryBody is a body of nothing that can be read only, as those of net/http.
+type memoryBody struct{ _ byte }
+
+func (*memoryBody) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (*memoryBody) Close() error { return nil }
 
 // get makes a whole call through the client.
 func get(tb testing.TB, client *http.Client) {

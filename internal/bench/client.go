@@ -42,6 +42,9 @@ func (c *client) entry(s *site) entry {
 				return worker{}, fmt.Errorf("one of the first calls: %w", err)
 			}
 		}
+		if s.memory != nil {
+			return untimed(session.call, session.close), nil
+		}
 		return caller(session.call, session.close), nil
 	}}
 }
@@ -56,14 +59,11 @@ func around(name string, wrap func(http.RoundTripper) http.RoundTripper) client 
 	}}
 }
 
-// The clients that balance nothing.
-var (
-	bare = around("net/http alone", func(rt http.RoundTripper) http.RoundTripper { return rt })
-
-	// bareInTurn knows all endpoints, and takes the next of them for each call.
-	bareInTurn = client{"net/http alone, in turn", func(s *site) (session, error) {
+// inTurn is around for all endpoints, of which each call takes the next.
+func inTurn(name string, wrap func(http.RoundTripper) http.RoundTripper) client {
+	return client{name, func(s *site) (session, error) {
 		base, closeIdle := s.transport()
-		c := &http.Client{Transport: base}
+		c := &http.Client{Transport: wrap(base)}
 		var turn atomic.Uint64
 		to := make([]string, len(s.addrs))
 		for i, addr := range s.addrs {
@@ -71,11 +71,23 @@ var (
 		}
 		return session{func() error { return s.get(c.Do, to[turn.Add(1)%uint64(len(to))]) }, closeIdle}, nil
 	}}
+}
 
-	recordedBare = around("otelhttp", func(rt http.RoundTripper) http.RoundTripper {
-		t := newTelemetry()
-		return otelhttp.NewTransport(rt, otelhttp.WithTracerProvider(t.tracers), otelhttp.WithMeterProvider(t.meters), otelhttp.WithPropagators(t.propagator))
-	})
+// recorded is otelhttp around a transport.
+func recorded(rt http.RoundTripper) http.RoundTripper {
+	t := newTelemetry()
+	return otelhttp.NewTransport(rt, otelhttp.WithTracerProvider(t.tracers), otelhttp.WithMeterProvider(t.meters), otelhttp.WithPropagators(t.propagator))
+}
+
+// The clients that balance nothing.
+var (
+	bare = around("net/http alone", func(rt http.RoundTripper) http.RoundTripper { return rt })
+
+	// bareInTurn knows all endpoints, and takes the next of them for each call.
+	bareInTurn = inTurn("net/http alone, in turn", func(rt http.RoundTripper) http.RoundTripper { return rt })
+
+	recordedBare   = around("otelhttp", recorded)
+	recordedInTurn = inTurn("otelhttp, in turn", recorded)
 
 	failsafeGo = around("failsafe-go retry, breaker", func(rt http.RoundTripper) http.RoundTripper {
 		policies := []failsafe.Policy[*http.Response]{

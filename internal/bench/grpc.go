@@ -28,7 +28,7 @@ func grpcTables(h *host) ([]*table, error) {
 			about: "A health check by three servers, each in a process of its own. CPU time is that of the client's process. p50 is the median time of a call. " +
 				"weighted_round_robin has the servers report their load apart from the calls; ring_hash is given no key and hashes at random.",
 		}
-		t.fill(results, cpuColumn, ratioColumn, p50Column, slowerColumn, allocsColumn, bytesColumn)
+		t.fill(results, cpuColumn, ratioColumn, quartilesColumn, p50Column, slowerColumn, allocsColumn, bytesColumn)
 		tables = append(tables, t)
 	}
 	return tables, nil

@@ -30,7 +30,7 @@ var peers = []string{
 }
 
 // writeHead says how, where, when and with what the report was made.
-func writeHead(w io.Writer, args []string) error {
+func writeHead(w io.Writer, e effort, args []string) error {
 	machine, err := describeMachine()
 	if err != nil {
 		return err
@@ -41,6 +41,7 @@ func writeHead(w io.Writer, args []string) error {
 	}
 	fmt.Fprintf(w, "# Benchmarks\n\n")
 	fmt.Fprintf(w, "- made by `%s` in `internal/bench`, where README.md says how to read this\n", command(args))
+	fmt.Fprintf(w, "- in %d rounds with slices of %v or more%s\n", e.rounds, e.slice, revision())
 	fmt.Fprintf(w, "- on %s\n", machine)
 	fmt.Fprintf(w, "- with %s\n", strings.Join(versions, ", "))
 	fmt.Fprintf(w, "- at %s\n\n", time.Now().UTC().Format("2006-01-02 15:04 MST"))
@@ -50,6 +51,15 @@ func writeHead(w io.Writer, args []string) error {
 // command is how the report was made.
 func command(args []string) string {
 	return strings.Join(append([]string{"GOWORK=off go run ."}, args...), " ")
+}
+
+// revision is that of the code that runs, where git knows.
+func revision() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return ""
+	}
+	return ", of " + strings.TrimSpace(string(out))
 }
 
 // describeMachine says what the report was made on.

@@ -33,7 +33,7 @@ func httpTables(h *host) ([]*table, error) {
 			"go-kit, httplb, kratos and fairlead balance over three endpoints; the others know one. " +
 			"kratos does without its timeout; go-kit retries once, within a timeout that it cannot do without, and heimdall once. The last two record with an OpenTelemetry SDK: otelhttp a span per call, fairlead one per call and one per attempt, both metrics.",
 	}
-	t.fill(results, cpuColumn, ratioColumn, adds(results[0]), allocsColumn, bytesColumn)
+	t.fill(results, cpuColumn, ratioColumn, quartilesColumn, adds(results[0]), allocsColumn, bytesColumn)
 	return []*table{t}, nil
 }
 

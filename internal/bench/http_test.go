@@ -82,8 +82,8 @@ func allClients() map[string]client {
 
 // balancing are the clients that know more than one endpoint; tracing those that record.
 var (
-	balancing = []string{bareInTurn.name, fairleadDefault.name, fairleadRoundRobin.name, fairleadPeakEWMA.name, fairleadRecording.name, httplbClient.name, kitClient.name, kratosClient.name}
-	tracing   = []string{recordedBare.name, fairleadRecording.name}
+	balancing = []string{bareInTurn.name, recordedInTurn.name, fairleadDefault.name, fairleadRoundRobin.name, fairleadPeakEWMA.name, fairleadRecording.name, httplbClient.name, kitClient.name, kratosClient.name}
+	tracing   = []string{recordedBare.name, recordedInTurn.name, fairleadRecording.name}
 )
 
 // Each client's call is one request to an endpoint, whose whole answer is read and

@@ -12,7 +12,7 @@ const (
 
 // loopbackClients are those of interest where there are sockets.
 func loopbackClients() []client {
-	return []client{bareInTurn, bare, fairleadDefault, fairleadRoundRobin, httplbClient, recordedBare, fairleadRecording}
+	return []client{bareInTurn, bare, fairleadDefault, fairleadRoundRobin, httplbClient, recordedInTurn, fairleadRecording}
 }
 
 // onLoopback is a site of servers in processes of their own.
@@ -42,14 +42,14 @@ func loopbackTables(h *host) ([]*table, error) {
 		}
 		t := &table{
 			title: "A whole HTTP call over loopback" + atATime(callers),
-			about: "A GET of 1 KiB from three servers of net/http, each in a process of its own; net/http alone and otelhttp call one of them. " +
+			about: "A GET of 1 KiB from three servers of net/http, each in a process of its own; net/http alone calls one of them, also through nginx. " +
 				"CPU time is that of the client's process, and of nginx's where it is the hop. " +
 				"p50 is the median time of a call.",
 		}
 		if !nginxInstalled() {
 			t.about += " There was no nginx on this machine."
 		}
-		t.fill(results, cpuColumn, ratioColumn, p50Column, slowerColumn, allocsColumn, bytesColumn)
+		t.fill(results, cpuColumn, ratioColumn, quartilesColumn, p50Column, slowerColumn, allocsColumn, bytesColumn)
 		tables = append(tables, t)
 	}
 	return tables, nil

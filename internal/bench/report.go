@@ -16,7 +16,7 @@ var remarks []byte
 // report runs the sections, and writes what they found where all can read it.
 func report(h *host, some []section, args []string, file string, out io.Writer) error {
 	var text bytes.Buffer
-	if err := writeHead(&text, args); err != nil {
+	if err := writeHead(&text, h.effort, args); err != nil {
 		return err
 	}
 	for _, s := range some {

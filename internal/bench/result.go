@@ -33,14 +33,19 @@ func (r *result) cost() string {
 func (r *result) allocations() string { return group(int(math.Round(r.allocs))) }
 
 // median is the middle of values, which are not changed; 0 of none.
-func median(values []float64) float64 {
+func median(values []float64) float64 { return quantile(values, 0.5) }
+
+// quantile is what the share q of values, which are not changed, is at most: between two
+// of them where it falls between; 0 of none.
+func quantile(values []float64, q float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(values))
-	half := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[half]
+	at := q * float64(len(sorted)-1)
+	i := int(at)
+	if i == len(sorted)-1 {
+		return sorted[i]
 	}
-	return (sorted[half-1] + sorted[half]) / 2
+	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }

@@ -87,8 +87,9 @@ func (i instant) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// memoryBody is the body of an answer, which can do what those of net/http can: with a
-// WriteTo, a reader of all of it could be done before whoever wraps it.
+// memoryBody is the body of an answer that does what those of net/http do whose length is
+// known: its end comes with its last bytes, and it has no WriteTo, by which a reader of all
+// of it could do without what whoever wraps a body does.
 type memoryBody struct{ rest strings.Reader }
 
 func newMemoryBody(s string) *memoryBody {
@@ -97,6 +98,12 @@ func newMemoryBody(s string) *memoryBody {
 	return b
 }
 
-func (b *memoryBody) Read(p []byte) (int, error) { return b.rest.Read(p) }
+func (b *memoryBody) Read(p []byte) (int, error) {
+	n, err := b.rest.Read(p)
+	if err == nil && b.rest.Len() == 0 {
+		err = io.EOF
+	}
+	return n, err
+}
 
 func (b *memoryBody) Close() error { return nil }

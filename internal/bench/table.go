@@ -26,7 +26,12 @@ type column struct {
 
 // The columns of tables in which each result is a line.
 var (
-	ratioColumn  = column{"CPU time, ratio", func(r *result) string { return times(median(r.ratio)) }}
+	ratioColumn = column{"CPU time, ratio", func(r *result) string { return times(median(r.ratio)) }}
+	// quartilesColumn is between which ratios half of the rounds were.
+	quartilesColumn = column{"half of them", func(r *result) string {
+		return three(quantile(r.ratio, 0.25)) + " – " + three(quantile(r.ratio, 0.75))
+	}}
+
 	cpuColumn    = column{"CPU time", func(r *result) string { return duration(median(r.cpu)) }}
 	p50Column    = column{"p50", func(r *result) string { return duration(median(r.p50)) }}
 	slowerColumn = column{"p50, ratio", func(r *result) string { return times(median(r.slower)) }}

@@ -22,6 +22,18 @@ type worker struct {
 	took *histogram
 }
 
+// untimed is a worker whose work is calls that take too little for each to be timed.
+func untimed(call func() error, stop func()) worker {
+	return worker{stop: stop, work: func(n int) error {
+		for range n {
+			if err := call(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
 // caller is a worker whose work is calls, of which it notes how long each takes.
 func caller(call func() error, stop func()) worker {
 	took := &histogram{}
