@@ -175,6 +175,65 @@ func TestGlobalReplacedWhileCallsAreMade(t *testing.T) {
 	}
 }
 
+// The gauges go with their provider, also where what takes its place was seen before.
+func TestGaugesLeaveWithTheirGlobal(t *testing.T) {
+	setTracerProvider(t, nooptrace.NewTracerProvider())
+	setMeterProvider(t, noopmetric.NewMeterProvider())
+	silent := otel.GetMeterProvider()
+	telemetry := newTelemetry(t, tracing.Config{})
+	if err := telemetry.Observe(usersState); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if !telemetry.Off() {
+			t.Fatal("on while nothing is wanted")
+		}
+		reader := sdkmetric.NewManualReader()
+		otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
+		if telemetry.Off() || len(points(t, reader, "fairlead.budget")) != 1 {
+			t.Fatal("off after a provider was set")
+		}
+		otel.SetMeterProvider(silent)
+		if !telemetry.Off() {
+			t.Fatal("on after it was taken back")
+		}
+		if got := points(t, reader, "fairlead.budget"); len(got) != 0 {
+			t.Errorf("budget %v where nobody reports any more", got)
+		}
+	}
+}
+
+// Whatever is set while it is asked, the last word counts.
+func TestOffIsOfTheProvidersInForce(t *testing.T) {
+	telemetry := newTelemetry(t, tracing.Config{MeterProvider: noopmetric.NewMeterProvider()})
+	on, off := sdktrace.NewTracerProvider(), nooptrace.NewTracerProvider()
+	setTracerProvider(t, on)
+	var callers sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					telemetry.Off()
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		otel.SetTracerProvider(off)
+		otel.SetTracerProvider(on)
+		if telemetry.Off() {
+			t.Error("off while spans are wanted")
+			break
+		}
+	}
+	close(done)
+	callers.Wait()
+}
+
 // The globals can be set once only in a process' life, so this one has its own.
 func TestGaugesOfAGlobalSetLater(t *testing.T) {
 	const inside = "FAIRLEAD_TEST_INSIDE"
