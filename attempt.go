@@ -167,9 +167,14 @@ func (a *attempt) prepare() error {
 // copyRequest makes the copy that is sent.
 func (a *attempt) copyRequest() error {
 	c := a.call
-	if a.hedge {
+	if a.hedge || a.cancel != nil {
+		// HTTP/2 may still look at the request of an attempt that was cut short when the
+		// call is over, and its request the caller's again.
 		a.req, a.header = c.req.Clone(a.ctx), true
-	} else if c.derived || a.cancel != nil || a.span.Enabled() || c.replay != nil || a.number > 1 {
+		if !a.hedge {
+			a.req.Trailer = c.req.Trailer // whose values may come with the end of the body
+		}
+	} else if c.derived || a.span.Enabled() || c.replay != nil || a.number > 1 {
 		a.req = c.req.WithContext(a.ctx)
 	}
 	switch {
