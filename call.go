@@ -100,7 +100,9 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 			return resp, true, err
 		}
 	}
-	c.trace(req.Method)
+	if c.unheard = s.mesh.telemetry.Off(); !c.unheard {
+		c.traceWhole()
+	}
 	c.derived = c.cancel != nil || c.span != nil
 	if err == nil {
 		err = s.await(c.ctx, cancelled(req))
@@ -120,6 +122,20 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 		resp, err = c.run()
 	}
 	return resp, false, err
+}
+
+// traceWhole begins the call's span where somebody may see it, and ends the call where
+// that panics.
+func (c *call) traceWhole() {
+	whole := false
+	defer func() {
+		if !whole { // code of the user's
+			closeBody(c.req)
+			c.end(0, nil)
+		}
+	}()
+	c.traceHeard(c.req.Method)
+	whole = true
 }
 
 // admitUnlessCancelled is admit for a request that may have a Cancel of its own.
