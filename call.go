@@ -20,6 +20,7 @@ type call struct {
 	req     *http.Request // the caller's, never changed
 	derived bool          // ctx is not the caller's own
 	lent    bool          // others may look at it after its end
+	over    atomic.Bool   // it has ended; of one with middleware
 	users   atomic.Int32  // of ctx beside the call, where it has a cancel: the last of all cancels it
 	outer   *call         // the call whose middleware sends this one; nil without
 
@@ -63,7 +64,7 @@ func (c *call) recycle() {
 func (c *call) clear() {
 	c.core.clear()
 	c.req, c.outer, c.replay, c.last, c.refused, c.kept = nil, nil, nil, nil, nil, nil
-	c.derived, c.lent, c.users = false, false, atomic.Int32{}
+	c.derived, c.lent, c.over, c.users = false, false, atomic.Bool{}, atomic.Int32{}
 	c.first.clear()
 }
 
