@@ -156,8 +156,13 @@ func (a *attempt) prepare() error {
 // copyRequest makes the copy that is sent.
 func (a *attempt) copyRequest() error {
 	c := a.call
-	if a.hedge {
+	if a.hedge || a.cancel != nil {
+		// HTTP/2 may still look at the request of an attempt that was cut short when the
+		// call is over, and its request the caller's again.
 		a.req, a.header = c.req.Clone(a.ctx), true
+		if !a.hedge {
+			a.req.Trailer = c.req.Trailer // whose values may come with the end of the body
+		}
 	} else {
 		a.req = c.req.WithContext(a.ctx)
 	}

@@ -20,6 +20,7 @@ type call struct {
 	req     *http.Request // the caller's, never changed
 	derived bool          // ctx is not the caller's own
 	lent    bool          // others may look at it after its end
+	over    atomic.Bool   // it has ended; of one with middleware
 	users   atomic.Int32  // of ctx beside the call, where it has a cancel: the last of all cancels it
 	outer   *call         // the call whose middleware sends this one; nil without
 
@@ -91,7 +92,9 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 			return resp, true, err
 		}
 	}
-	c.trace(req.Method)
+	if c.unheard = s.mesh.telemetry.Off(); !c.unheard {
+		c.traceWhole()
+	}
 	c.derived = c.cancel != nil || c.span != nil
 	if err == nil {
 		err = s.await(c.ctx, cancelled(req))
@@ -111,6 +114,20 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 		resp, err = c.run()
 	}
 	return resp, false, err
+}
+
+// traceWhole begins the call's span where somebody may see it, and ends the call where
+// that panics.
+func (c *call) traceWhole() {
+	whole := false
+	defer func() {
+		if !whole { // code of the user's
+			closeBody(c.req)
+			c.end(0, nil)
+		}
+	}()
+	c.traceHeard(c.req.Method)
+	whole = true
 }
 
 // admitUnlessCancelled is admit for a request that may have a Cancel of its own.

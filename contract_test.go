@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/discovery"
+	"github.com/fairlead-go/fairlead/retry"
 )
 
 // tickers is the pace at which tests on real sockets look again.
@@ -194,16 +195,29 @@ func TestTrailersPass(t *testing.T) {
 		_, _ = io.WriteString(w, "content")
 		w.Header().Set("Sum", r.Trailer.Get("Sent"))
 	})
-	mesh := newMesh(t, []*server{s})
-	req, _ := http.NewRequest(http.MethodPost, "http://users/", newBody("content"))
-	req.Trailer = http.Header{"Sent": {"42"}}
-	resp, err := mesh.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	readAll(t, resp)
-	if got := resp.Trailer.Get("Sum"); got != "42" {
-		t.Errorf("trailer %q, want 42", got)
+	for name, opt := range map[string]fairlead.Option{
+		"defaults":    fairlead.WithRetry(retry.Config{}),
+		"time limit":  fairlead.WithRetry(retry.Config{AttemptTimeout: time.Minute}),
+		"to be ended": fairlead.WithTimeout(time.Minute),
+	} {
+		t.Run(name, func(t *testing.T) {
+			mesh := newMesh(t, []*server{s}, opt)
+			content := newBody("content")
+			req, _ := http.NewRequest(http.MethodPost, "http://users/", content)
+			req.Trailer = http.Header{"Sent": nil}
+			content.Reader = io.MultiReader(content.Reader, readerFunc(func([]byte) (int, error) {
+				req.Trailer.Set("Sent", "42")
+				return 0, io.EOF
+			}))
+			resp, err := mesh.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			readAll(t, resp)
+			if got := resp.Trailer.Get("Sum"); got != "42" {
+				t.Errorf("trailer %q, want 42", got)
+			}
+		})
 	}
 }
 

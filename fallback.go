@@ -37,15 +37,16 @@ func WithFallback(f Fallback) ServiceOption {
 
 // fallBack lets the service's fallback answer a call that failed.
 func (s *service) fallBack(req *http.Request, resp *http.Response, err error) (*http.Response, error) {
-	if !s.fallsBack(req, resp, err) {
-		return resp, err
-	}
 	whole := false
 	defer func() {
 		if !whole && resp != nil {
 			resp.Body.Close() // code of the user's panicked
 		}
 	}()
+	if !s.fallsBack(req, resp, err) {
+		whole = true
+		return resp, err
+	}
 	instead, why := s.settings.fallback(req, resp, err)
 	whole = true
 	if resp != nil && instead != resp {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead"
+	"github.com/fairlead-go/fairlead/balancer"
 )
 
 func TestFallback(t *testing.T) {
@@ -96,16 +97,36 @@ func TestFallback(t *testing.T) {
 		})
 	})
 	t.Run("a panic leaks nothing", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			f := newFleet(1)
-			f.endpoints[0].does(after(0, 503))
-			mesh := f.mesh(t, fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) { panic("oh") }), fairlead.WithoutBreaker())
-			func() {
-				defer func() { _ = recover() }()
-				_, _ = mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
-			}()
-			atRest(t, mesh)
-		})
+		asked := 0
+		for name, opts := range map[string][]fairlead.Option{
+			"in the fallback": {fairlead.WithFallback(func(*http.Request, *http.Response, error) (*http.Response, error) { panic("oh") })},
+			"in the classifier, asked for its sake": {
+				fairlead.WithFallback(func(_ *http.Request, resp *http.Response, err error) (*http.Response, error) { return resp, err }),
+				fairlead.WithClassifier(func(context.Context, *http.Response, error) balancer.Outcome {
+					if asked++; asked == 2 {
+						panic("oh")
+					}
+					return balancer.Outcome{Verdict: balancer.Failure}
+				}),
+			},
+		} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFleet(1)
+					f.endpoints[0].does(after(0, 503))
+					mesh := f.mesh(t, append(opts, fairlead.WithoutBreaker(), fairlead.WithoutRetry())...)
+					func() {
+						defer func() {
+							if recover() == nil {
+								t.Error("no panic")
+							}
+						}()
+						_, _ = mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+					}()
+					atRest(t, mesh)
+				})
+			})
+		}
 	})
 }
 

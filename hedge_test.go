@@ -449,6 +449,41 @@ func TestHedgeHasAHeaderOfItsOwn(t *testing.T) {
 	})
 }
 
+// Nor does a transport that still looks at the request of an attempt which was cut short,
+// as that of HTTP/2 does, see what the caller makes of it.
+func TestCutShortAttemptHasARequestOfItsOwn(t *testing.T) {
+	for name, opt := range map[string]fairlead.Option{
+		"overtaken":  after20,
+		"time limit": fairlead.WithRetry(retry.Config{AttemptTimeout: 20 * ms}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var cut *http.Request
+				f := newFleet(2)
+				f.slowFirst(func(req *http.Request) (*http.Response, error) {
+					cut = req
+					return after(time.Second, 200)(req)
+				}, after(0, 200))
+				mesh := f.mesh(t, opt)
+				req := request(t, http.MethodGet, "http://users/", nil)
+				resp, err := mesh.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				readAll(t, resp)
+				req.Header.Set("X-Next", "1") // the body was closed
+				req.URL.Path = "/next"
+				if cut.Header.Get("X-Next") != "" || cut.URL.Path != "/" {
+					t.Errorf("the first attempt would ask for %s with %v", cut.URL.Path, cut.Header)
+				}
+				if n := f.attempts(); n != 2 {
+					t.Errorf("%d attempts, want 2", n)
+				}
+			})
+		})
+	}
+}
+
 // A hedge goes elsewhere or not at all.
 func TestHedgeGoesElsewhereOrNotAtAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

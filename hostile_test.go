@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
@@ -39,6 +41,7 @@ func TestPanicsLeaveNothingBehind(t *testing.T) {
 			boom()
 			return fairlead.Classify(ctx, resp, err)
 		}),
+		"sampler":   fairlead.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler(boom)))),
 		"predicate": fairlead.WithRetry(retry.Config{Safe: func(context.Context, string, string) bool { boom(); return false }}),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,6 +83,16 @@ func TestPanicsLeaveNothingBehind(t *testing.T) {
 			})
 		})
 	}
+}
+
+// sampler is one that does something first.
+type sampler func()
+
+func (s sampler) Description() string { return "" }
+
+func (s sampler) ShouldSample(sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	s()
+	return sdktrace.SamplingResult{}
 }
 
 // A middleware may send on under a context of its own, also after its call ended.

@@ -246,6 +246,47 @@ func TestShutdownWaitsForBodies(t *testing.T) {
 	}
 }
 
+// What the middleware of a call in flight sends is no new call. What it sends when that
+// call is over is one.
+func TestShutdownWaitsForMiddleware(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		late := make(chan error, 3)
+		mesh := f.mesh(t, fairlead.WithMiddleware(func(next http.RoundTripper) http.RoundTripper {
+			return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				time.AfterFunc(time.Minute, func() {
+					resp, err := next.RoundTrip(req)
+					if late <- err; err == nil {
+						resp.Body.Close()
+					}
+				})
+				time.Sleep(time.Second)
+				return next.RoundTrip(req)
+			})
+		}))
+		first, second := f.held(t, mesh, 1), f.held(t, mesh, 1)
+		time.AfterFunc(500*ms, func() {
+			if err := mesh.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		third := f.held(t, mesh, 1) // its middleware sends on while the Mesh shuts down
+		first()
+		third()
+		time.Sleep(2 * time.Minute)
+		for i, want := range []error{fairlead.ErrClosed, nil, fairlead.ErrClosed} {
+			if err := <-late; err != want {
+				t.Errorf("what the middleware of call %d sent later: %v, want %v", i, err, want)
+			}
+		}
+		second()
+		time.Sleep(time.Second)
+		if !mesh.Status().Closed {
+			t.Error("not closed at the end")
+		}
+	})
+}
+
 // Close ends calls wherever they are: waiting for a snapshot, for headers, for
 // a body, or between attempts.
 func TestCloseInterrupts(t *testing.T) {

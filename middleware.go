@@ -29,7 +29,7 @@ func (c *call) throughChain() (*http.Response, error) {
 	whole := false
 	defer func() {
 		if !whole {
-			c.end(0, nil) // code of the user's panicked
+			c.endOuter(0, nil) // code of the user's panicked
 		}
 	}()
 	resp, err := c.service.chain.RoundTrip(c.req.WithContext(context.WithValue(c.ctx, outerKey{}, c)))
@@ -41,7 +41,7 @@ func (c *call) throughChain() (*http.Response, error) {
 		err = errors.New("fairlead: the middleware returned neither response nor error")
 	}
 	if err != nil {
-		c.end(0, err)
+		c.endOuter(0, err)
 		return nil, err
 	}
 	resp.Request = c.req
@@ -50,11 +50,17 @@ func (c *call) throughChain() (*http.Response, error) {
 	}
 	if resp.Body == nil || resp.Body == http.NoBody {
 		resp.Body = http.NoBody
-		c.end(resp.StatusCode, nil)
+		c.endOuter(resp.StatusCode, nil)
 		return resp, nil
 	}
-	resp.Body = endOf(resp.Body, func(err error) { c.end(resp.StatusCode, err) })
+	resp.Body = endOf(resp.Body, func(err error) { c.endOuter(resp.StatusCode, err) })
 	return resp, nil
+}
+
+// endOuter is end for a call with middleware, which is to be seen by those inside.
+func (c *call) endOuter(status int, err error) {
+	c.over.Store(true)
+	c.end(status, err)
 }
 
 type outerKey struct{}
@@ -69,13 +75,14 @@ func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	s, err := t.service.mesh.acquire(t.service.name)
+	outer, _ := req.Context().Value(outerKey{}).(*call)
+	s, err := t.acquire(outer)
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
 	c := newCall(s, req)
-	if c.outer, _ = c.ctx.Value(outerKey{}).(*call); c.outer != nil {
+	if c.outer = outer; outer != nil {
 		c.timeout, c.hurried = c.outer.timeout, c.outer.hurried
 	}
 	if err := s.await(c.ctx, cancelled(req)); err != nil {
@@ -85,4 +92,14 @@ func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return c.run()
+}
+
+// acquire keeps the service for a call within outer, which is nil where the middleware
+// sends under a context of its own. What outer's middleware sends belongs to a call in
+// flight: a Shutdown that began meanwhile waits for it.
+func (t innerTransport) acquire(outer *call) (*service, error) {
+	if outer != nil && outer.service == t.service && !outer.over.Load() && t.service.acquire() {
+		return t.service, nil
+	}
+	return t.service.mesh.acquire(t.service.name)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -315,5 +316,110 @@ func TestPatchesSeeWhatChangedDuringABuild(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Nodes, members and views that change beside one another and beside picks come to what
+// they are in the end, and every pick is given back.
+func TestPatchesBesideEverythingElse(t *testing.T) {
+	for _, policy := range []Policy{RoundRobin(), LeastConn(), P2C(), PeakEWMA()} {
+		t.Run(policy.Name(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { patchBesideEverythingElse(t, policy) })
+		})
+	}
+}
+
+func patchBesideEverythingElse(t *testing.T, policy Policy) {
+	b := New(Config{Policy: policy, Join: func(*Node) (any, []Gate) { return nil, []Gate{&moody{}} }})
+	defer b.Close()
+	fleet := make([]discovery.Endpoint, 24)
+	for i := range fleet {
+		fleet[i] = discovery.Endpoint{ID: fmt.Sprint(i), Addr: fmt.Sprintf("10.0.0.%d:80", i), Weight: 1}
+	}
+	update := func() {
+		if err := b.Update(fleet); err != nil {
+			t.Error(err)
+		}
+	}
+	update()
+	var odd atomic.Bool
+	filter := func(n *Node) bool { return len(n.id)%2 == 0 != odd.Load() }
+	views := []*View{b.main, b.View(nil), b.View(filter)}
+	flip := func() {
+		nodes := b.Nodes()
+		n := nodes[rand.IntN(len(nodes))]
+		switch rand.IntN(10) {
+		case 0, 1, 2:
+			moodOf(n).becomes(Refusing)
+		case 3, 4, 5, 6:
+			moodOf(n).becomes(Admitting)
+		case 7:
+			moodOf(n).becomes(Probing)
+		default:
+			n.Advise(ChecksFail, rand.IntN(3) == 0)
+		}
+	}
+	pick := func() {
+		l, err := views[rand.IntN(len(views))].Pick(&Info{Retryable: true})
+		if err != nil {
+			return
+		}
+		l.Report(Outcome{Verdict: Verdict(rand.IntN(5))})
+		l.Release()
+	}
+	doings := []func(){
+		flip, flip, pick, pick,
+		func() {
+			fleet[rand.IntN(len(fleet))].Drain = rand.IntN(2) == 0
+			fleet[rand.IntN(len(fleet))].Addr = fmt.Sprintf("10.0.%d.1:80", rand.IntN(200))
+			update()
+		},
+		func() {
+			v := b.View(filter)
+			time.Sleep(time.Millisecond)
+			v.Close()
+		},
+		func() {
+			odd.Store(rand.IntN(2) == 0)
+			views[2].Rebuild()
+		},
+	}
+	atRest := func() {
+		time.Sleep(20 * time.Second) // longer than any pause between builds, and any cooling
+		synctest.Wait()
+		for _, v := range views {
+			checkBuilt(t, b, v)
+		}
+		if n := b.InFlight(); n != 0 {
+			t.Errorf("%d picks in flight, want none", n)
+		}
+	}
+	for range 3 {
+		var wg sync.WaitGroup
+		for _, do := range doings {
+			wg.Go(func() {
+				for range 60 {
+					do()
+					time.Sleep(rand.N(3 * time.Millisecond))
+				}
+			})
+		}
+		wg.Wait()
+		atRest()
+	}
+	patched := 0
+	for range 20 { // few nodes at a time, which are built in alone
+		var wg sync.WaitGroup
+		for _, do := range []func(){flip, flip, pick} {
+			wg.Go(do)
+		}
+		wg.Wait()
+		atRest()
+		if b.patches > 0 {
+			patched++
+		}
+	}
+	if patched < 5 {
+		t.Errorf("%d of 20 changes were built in alone, want more", patched)
 	}
 }

@@ -114,12 +114,15 @@ func newCountOptions(key countKey) []metric.AddOption {
 }
 
 // instruments returns those in force, nil when metrics are off.
-func (t *Telemetry) instruments() *instruments {
-	in, isNew := t.meters.current()
+func (t *Telemetry) instruments() *instruments { return t.metering(t.meters.provider()).made }
+
+// metering is what was made of provider, which is the one in force. The gauges follow.
+func (t *Telemetry) metering(provider metric.MeterProvider) *metering {
+	seen, isNew := t.meters.of(provider)
 	if isNew {
 		t.observer.follow(&t.meters)
 	}
-	return in
+	return seen
 }
 
 // Retry counts a retry of a call to a service that was wanted. The result is

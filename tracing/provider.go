@@ -66,17 +66,14 @@ func (t *tracers) provider() trace.TracerProvider {
 }
 
 // current returns the tracer in force, nil when tracing is off.
-func (t *tracers) current() *tracer {
-	if t.given != nil {
-		return t.last.Load().made
-	}
-	provider := otel.GetTracerProvider()
+func (t *tracers) current() *tracer { return t.of(t.provider()) }
+
+// of is current where provider is the one in force.
+func (t *tracers) of(provider trace.TracerProvider) *tracer {
 	if last := t.last.Load(); last != nil && same(&last.provider, provider) {
 		return last.made
 	}
-	made := newTracer(provider)
-	t.last.put(provider, made)
-	return made
+	return t.last.put(provider, newTracer(provider)).made
 }
 
 func newTracer(provider trace.TracerProvider) *tracer {
@@ -108,23 +105,21 @@ func (m *meters) provider() metric.MeterProvider {
 	return otel.GetMeterProvider()
 }
 
-// current returns the instruments in force, nil when metrics are off. New means
-// that their provider was not the last that was seen.
-func (m *meters) current() (in *instruments, isNew bool) {
-	if m.given != nil {
-		return m.last.Load().made, false
-	}
-	provider := otel.GetMeterProvider()
+// metering is a sighting of a provider, with nil where metrics are off.
+type metering = sighting[metric.MeterProvider, instruments]
+
+// of returns what was made of provider, which is the one in force. New means that it was
+// not the last that was seen.
+func (m *meters) of(provider metric.MeterProvider) (seen *metering, isNew bool) {
 	if last := m.last.Load(); last != nil && same(&last.provider, provider) {
-		return last.made, false
+		return last, false
 	}
 	made, err := newInstruments(provider)
 	if err != nil {
 		otel.Handle(err)
 		made = nil
 	}
-	m.last.put(provider, made)
-	return made, true
+	return m.last.put(provider, made), true
 }
 
 // memo remembers what was made of the provider that was seen last: one atomic
@@ -139,4 +134,8 @@ type sighting[P, V any] struct {
 	made     *V
 }
 
-func (m *memo[P, V]) put(provider P, made *V) { m.Store(&sighting[P, V]{provider, made}) }
+func (m *memo[P, V]) put(provider P, made *V) *sighting[P, V] {
+	seen := &sighting[P, V]{provider, made}
+	m.Store(seen)
+	return seen
+}

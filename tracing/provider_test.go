@@ -216,6 +216,37 @@ func TestGlobalReplacedWhileCallsAreMade(t *testing.T) {
 	}
 }
 
+// Whatever is set while it is asked, the last word counts.
+func TestOffIsOfTheProvidersInForce(t *testing.T) {
+	telemetry := newTelemetry(t, tracing.Config{MeterProvider: noopmetric.NewMeterProvider()})
+	on, off := sdktrace.NewTracerProvider(), nooptrace.NewTracerProvider()
+	setTracerProvider(t, on)
+	var callers sync.WaitGroup
+	done := make(chan struct{})
+	for range 4 {
+		callers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+					telemetry.Off()
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		otel.SetTracerProvider(off)
+		otel.SetTracerProvider(on)
+		if telemetry.Off() {
+			t.Error("off while spans are wanted")
+			break
+		}
+	}
+	close(done)
+	callers.Wait()
+}
+
 // The globals can be set once only in a process' life, so this one has its own.
 func TestGaugesOfAGlobalSetLater(t *testing.T) {
 	const inside = "FAIRLEAD_TEST_INSIDE"

@@ -37,7 +37,7 @@ type Telemetry struct {
 	meters     meters
 	propagator *propagator                // nil: the global one
 	global     atomic.Pointer[propagator] // that was seen last; nil while none was
-	silent     atomic.Pointer[providers]  // that calls meet, where they are off; else nil
+	silent     atomic.Pointer[silence]    // that was found last; nil while there was none
 	methods    rpcMethods
 	calls      cache[callKey, callStart]
 	observer   observer
@@ -68,25 +68,26 @@ func New(cfg Config) (*Telemetry, error) {
 // all the same.
 func (t *Telemetry) Off() bool {
 	tracers, meters := t.tracers.provider(), t.meters.provider()
-	if known := t.silent.Load(); known != nil && same(&known.tracers, tracers) && same(&known.meters, meters) {
+	if known := t.silent.Load(); known != nil && same(&known.tracers, tracers) &&
+		same(&known.meters.provider, meters) && known.meters == t.meters.last.Load() {
 		return true
 	}
-	// All that follows a change of providers follows it here, so that a pair which comes
-	// back is to be met anew.
-	if t.tracers.current() != nil || t.instruments() != nil {
-		if t.silent.Load() != nil {
-			t.silent.Store(nil)
-		}
+	if t.tracers.of(tracers) != nil {
 		return false
 	}
-	t.silent.Store(&providers{tracers, meters})
+	seen := t.metering(meters)
+	if seen.made != nil {
+		return false
+	}
+	t.silent.Store(&silence{tracers, seen})
 	return true
 }
 
-// providers are a pair of which neither wants anything.
-type providers struct {
+// silence is a pair of providers of which neither wants anything. That of meters must
+// still be the last that was seen: else the gauges have followed another meanwhile.
+type silence struct {
 	tracers trace.TracerProvider
-	meters  metric.MeterProvider
+	meters  *metering
 }
 
 // Close stops what [Telemetry.Observe] started. Spans that are open still end

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,6 +156,44 @@ func TestWindowConcurrency(t *testing.T) {
 	wg.Wait()
 	if good, bad := w.Sum(at(2 * time.Second)); good != workers/2*each || bad != workers/2*each {
 		t.Errorf("%d good and %d bad, want %d of both", good, bad, workers/2*each)
+	}
+}
+
+// Nothing is lost and nothing counted twice where workers that are late by up to three
+// buckets add around the edges of buckets which others have begun.
+func TestWindowConcurrencyAroundEdges(t *testing.T) {
+	const epochs = 60
+	w := rolling.New(10 * time.Second)
+	var counts [epochs]struct{ good, bad atomic.Uint64 }
+	var clock atomic.Int64 // in milliseconds
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for ms := clock.Load(); ms < epochs*1000; ms = clock.Add(rand.Int64N(10)) {
+				when := max(ms-rand.Int64N(3000), 0)
+				if edge := when / 1000 * 1000; rand.IntN(2) == 0 {
+					when = max(edge-rand.Int64N(2), 0)
+				}
+				now, count := at(time.Duration(when)*time.Millisecond), &counts[when/1000]
+				if rand.IntN(3) == 0 {
+					count.bad.Add(1)
+					w.Add(now, 0, 1)
+				} else {
+					count.good.Add(1)
+					w.Add(now, 1, 0)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var wantGood, wantBad uint64
+	for i := range 10 {
+		count := &counts[epochs-1-i]
+		wantGood += count.good.Load()
+		wantBad += count.bad.Load()
+	}
+	if good, bad := w.Sum(at(epochs*time.Second - 1)); good != wantGood || bad != wantBad {
+		t.Errorf("%d good and %d bad in the last ten buckets, want %d and %d", good, bad, wantGood, wantBad)
 	}
 }
 
