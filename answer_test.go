@@ -244,33 +244,37 @@ func TestACallIsCountedOnce(t *testing.T) {
 
 // Whose body has just ended is not the service that was not used for longest.
 func TestALongBodyKeepsItsService(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(1)
-		services := discovery.Services{}
-		for _, name := range []string{"long", "idle", "new"} {
-			services[name] = discovery.Addrs("a:80")
-		}
-		mesh := newMeshOver(t, services, fairlead.WithMaxServices(2), fairlead.WithEndpointTransport(
-			func(string, discovery.Endpoint) (http.RoundTripper, error) { return f.endpoints[0], nil }))
-		get := func(service string) *http.Response {
-			resp, err := mesh.Client().Get("http://" + service + "/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			return resp
-		}
-		long := get("long")
-		time.Sleep(time.Minute)
-		get("idle").Body.Close()
-		time.Sleep(5 * time.Minute)
-		long.Body.Close()
-		get("new").Body.Close()
-		var names []string
-		for _, s := range mesh.Status().Services {
-			names = append(names, s.Name)
-		}
-		if !slices.Equal(names, []string{"long", "new"}) {
-			t.Errorf("%v are watched, want the one that was just used, and the new one", names)
-		}
-	})
+	for _, unit := range []time.Duration{time.Minute, time.Second, ms} {
+		t.Run(unit.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet(1)
+				services := discovery.Services{}
+				for _, name := range []string{"long", "idle", "new"} {
+					services[name] = discovery.Addrs("a:80")
+				}
+				mesh := newMeshOver(t, services, fairlead.WithMaxServices(2), fairlead.WithEndpointTransport(
+					func(string, discovery.Endpoint) (http.RoundTripper, error) { return f.endpoints[0], nil }))
+				get := func(service string) *http.Response {
+					resp, err := mesh.Client().Get("http://" + service + "/")
+					if err != nil {
+						t.Fatal(err)
+					}
+					return resp
+				}
+				long := get("long")
+				time.Sleep(unit)
+				get("idle").Body.Close()
+				time.Sleep(5 * unit)
+				long.Body.Close()
+				get("new").Body.Close()
+				var names []string
+				for _, s := range mesh.Status().Services {
+					names = append(names, s.Name)
+				}
+				if !slices.Equal(names, []string{"long", "new"}) {
+					t.Errorf("%v are watched, want the one that was just used, and the new one", names)
+				}
+			})
+		})
+	}
 }

@@ -20,10 +20,16 @@ type Service struct {
 
 // Hold begins to watch a service, if nobody has yet, and keeps it watched until
 // the Service's Close. It does not wait for the resolver. The error is
-// [ErrClosed], or a *[CallError] where the name cannot be a service's, is known
+// [ErrClosed], also while the Mesh is shutting down unless calls to the service are in
+// flight, or a *[CallError] where the name cannot be a service's, is known
 // to be unknown, or is one too many.
 func (m *Mesh) Hold(name string) (*Service, error) {
 	s, err := m.enter(name)
+	if err == ErrClosed {
+		if s = m.acquireInFlight(name); s != nil {
+			err = nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +38,23 @@ func (m *Mesh) Hold(name string) (*Service, error) {
 		m.idle() // a Shutdown may have taken the hold for a call
 	}
 	return &Service{service: s}, nil
+}
+
+// acquireInFlight is acquire for the sake of calls in flight, which a Shutdown waits for:
+// a connection that they wait for may not be there yet. It returns nil where there are none.
+func (m *Mesh) acquireInFlight(name string) *service {
+	key, err := serviceName(name)
+	if err != nil || m.closed.Load() {
+		return nil
+	}
+	known, ok := m.services.byName.Load(key)
+	if !ok {
+		return nil
+	}
+	if s := known.(*service); s.refs.Load() > s.holds.Load() && s.acquire() {
+		return s
+	}
+	return nil
 }
 
 // Name returns the name in the form in which it is watched.

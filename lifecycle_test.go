@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -210,6 +212,62 @@ func TestIdleServicesAreLetGo(t *testing.T) {
 		time.Sleep(time.Hour)
 		if n := len(mesh.Status().Services); n != 0 {
 			t.Errorf("%d services after the hold, want 0", n)
+		}
+	})
+}
+
+// Services are let go and named again while others are called, and the Mesh shuts down
+// in the end: no call gets another's answer, or an error that is not its own.
+func TestServicesComeAndGoWhileTheyAreCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		services, watches := discovery.Services{}, atomic.Int64{}
+		for i := range 20 {
+			name := fmt.Sprint("service-", i)
+			services[name] = discovery.Addrs(name + ":80")
+		}
+		resolver := watchFunc(func(ctx context.Context, name string, yield func(discovery.Snapshot, error) bool) {
+			watches.Add(1)
+			services.Watch(ctx, name)(yield)
+		})
+		mesh := newMeshOver(t, resolver, fairlead.WithMaxServices(12), fairlead.WithServiceIdle(5*ms),
+			fairlead.WithEndpointTransport(func(_ string, e discovery.Endpoint) (http.RoundTripper, error) {
+				return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					return respond(req, 200, "X-Addr", e.Addr), nil
+				}), nil
+			}))
+		var over atomic.Bool
+		call := func(name string) {
+			resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://"+name+"/", nil))
+			switch {
+			case err == nil:
+				if addr := resp.Header.Get("X-Addr"); addr != name+":80" {
+					t.Errorf("%s answered for %s", addr, name)
+				}
+				time.Sleep(rand.N(ms))
+				resp.Body.Close()
+			case over.Load() && errors.Is(err, fairlead.ErrClosed):
+			case services[name] == nil && errors.Is(err, fairlead.ErrUnknownService):
+			default:
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		var callers sync.WaitGroup
+		for caller := range 8 {
+			callers.Go(func() {
+				for range 200 {
+					call(fmt.Sprint("service-", caller%2+2*rand.IntN(11)))
+					time.Sleep(rand.N(5 * ms))
+				}
+			})
+		}
+		time.Sleep(400 * ms)
+		over.Store(true)
+		if err := mesh.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		callers.Wait()
+		if n := watches.Load(); n < 100 {
+			t.Errorf("%d watches, want many: services are to come and go", n)
 		}
 	})
 }

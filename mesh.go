@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,7 @@ func New(resolver discovery.Resolver, opts ...Option) (*Mesh, error) {
 		ended:     make(chan struct{}),
 		quiet:     make(chan struct{}, 1),
 	}
+	m.services.looked.Store(math.MinInt64)
 	if err := telemetry.Observe(m.observe); err != nil {
 		return nil, errors.Join(err, telemetry.Close())
 	}

@@ -16,7 +16,7 @@ import (
 type services struct {
 	byName sync.Map // string → *service; written under mu
 	often  oftenCalled
-	looked atomic.Int64 // monotime: when the janitor last did
+	looked atomic.Int64 // monotime: when the janitor last did; the end of time while there is no room
 
 	mu      sync.Mutex
 	count   int                  // guarded by mu
@@ -131,6 +131,9 @@ func (m *Mesh) service(name string) (*service, error) {
 	}
 	m.services.byName.Store(name, s)
 	m.services.count++
+	if m.fullLocked() {
+		m.services.looked.Store(math.MaxInt64)
+	}
 	m.spawned.Go(s.watch)
 	if m.services.janitor == nil {
 		m.services.janitor = time.AfterFunc(m.lookEvery(), m.tidy)
@@ -141,7 +144,7 @@ func (m *Mesh) service(name string) (*service, error) {
 // makeRoomLocked lets a service go where there are too many: first a name that
 // was never resolved, then the one not used for longest, never one in use.
 func (m *Mesh) makeRoomLocked() error {
-	if m.services.count < m.options.maxServices {
+	if !m.fullLocked() {
 		return nil
 	}
 	idle := m.all()
@@ -161,6 +164,10 @@ func (m *Mesh) makeRoomLocked() error {
 	}
 	return fmt.Errorf("fairlead: %d services are in use, want at most %d (WithMaxServices)", m.services.count, m.options.maxServices)
 }
+
+// fullLocked reports whether the next service takes another's room: which of them was not
+// used for longest is then worth the clock.
+func (m *Mesh) fullLocked() bool { return m.services.count >= m.options.maxServices }
 
 func (s *service) staler(other *service) bool {
 	if a, b := s.resolved.Load(), other.resolved.Load(); a != b {
@@ -243,7 +250,9 @@ func (m *Mesh) tidy() {
 		return
 	}
 	now, at := time.Now(), monotime.Now()
-	m.services.looked.Store(int64(at))
+	if !m.fullLocked() {
+		m.services.looked.Store(int64(at))
+	}
 	for _, s := range m.all() {
 		if at.Sub(monotime.Time(s.lastUsed.Load())) >= m.options.idleAfter+m.lookEvery() {
 			m.dropLocked(s) // unless it is in use

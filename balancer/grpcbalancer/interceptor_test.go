@@ -455,6 +455,35 @@ func TestShutdownWaitsForCalls(t *testing.T) {
 	}
 }
 
+// A call that began before a Shutdown is waited for, though its ClientConn was idle then.
+func TestShutdownWaitsForAnIdleConn(t *testing.T) {
+	b := newBackend(t)
+	mesh := newMesh(t, discovery.Services{"users": discovery.Addrs(b.addr)})
+	began, goOn := make(chan struct{}), make(chan struct{})
+	conn := dial(t, mesh, "fairlead:///users", grpc.WithChainUnaryInterceptor(
+		func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			close(began)
+			<-goOn
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}))
+	answered, shut := make(chan error, 1), make(chan error, 1)
+	go func() { answered <- check(t.Context(), conn) }()
+	<-began
+	go func() { shut <- mesh.Shutdown(t.Context()) }()
+	eventually(t, "no new call may begin", func() bool { return errors.Is(mesh.Ready(t.Context(), "users"), fairlead.ErrClosed) })
+	close(goOn)
+	if err := <-answered; err != nil {
+		t.Errorf("the call in flight: %v", err)
+	}
+	if err := <-shut; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if service, err := mesh.Hold("users"); !errors.Is(err, fairlead.ErrClosed) {
+		service.Close()
+		t.Errorf("Hold after all calls: %v, want ErrClosed", err)
+	}
+}
+
 func TestShutdownGivesUp(t *testing.T) {
 	f := newFleet(t, 1)
 	f.backends[0].held.Store(true)
