@@ -2,6 +2,7 @@ package fairlead
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/fairlead-go/fairlead/balancer"
@@ -25,7 +26,7 @@ type Service struct {
 // to be unknown, or is one too many.
 func (m *Mesh) Hold(name string) (*Service, error) {
 	s, err := m.enter(name)
-	if err == ErrClosed {
+	if errors.Is(err, ErrClosed) {
 		if s = m.acquireInFlight(name); s != nil {
 			err = nil
 		}

@@ -181,12 +181,8 @@ func TestGlobalThatCannotBeCompared(t *testing.T) {
 	}
 }
 
-func TestGlobalReplacedWhileCallsAreMade(t *testing.T) {
-	telemetry := newTelemetry(t, tracing.Config{})
-	if err := telemetry.Observe(usersState); err != nil {
-		t.Fatal(err)
-	}
-	info := usersInfo(t)
+// meanwhile has four callers do something again and again, until stop has returned.
+func meanwhile(do func()) (stop func()) {
 	var callers sync.WaitGroup
 	done := make(chan struct{})
 	for range 4 {
@@ -196,11 +192,24 @@ func TestGlobalReplacedWhileCallsAreMade(t *testing.T) {
 				case <-done:
 					return
 				default:
-					wholeCall(context.Background(), telemetry, info, propagation.HeaderCarrier{})
+					do()
 				}
 			}
 		})
 	}
+	return func() {
+		close(done)
+		callers.Wait()
+	}
+}
+
+func TestGlobalReplacedWhileCallsAreMade(t *testing.T) {
+	telemetry := newTelemetry(t, tracing.Config{})
+	if err := telemetry.Observe(usersState); err != nil {
+		t.Fatal(err)
+	}
+	info := usersInfo(t)
+	stop := meanwhile(func() { wholeCall(context.Background(), telemetry, info, propagation.HeaderCarrier{}) })
 	var reader *sdkmetric.ManualReader
 	for range 20 {
 		reader = sdkmetric.NewManualReader()
@@ -208,8 +217,7 @@ func TestGlobalReplacedWhileCallsAreMade(t *testing.T) {
 		setTracerProvider(t, sdktrace.NewTracerProvider())
 		points(t, reader, "fairlead.budget")
 	}
-	close(done)
-	callers.Wait()
+	stop()
 	telemetry.Retry(t.Context(), "users", "sent")
 	if budget := points(t, reader, "fairlead.budget"); len(budget) != 1 {
 		t.Errorf("budget %v: the gauges did not follow the last provider", budget)
@@ -221,20 +229,7 @@ func TestOffIsOfTheProvidersInForce(t *testing.T) {
 	telemetry := newTelemetry(t, tracing.Config{MeterProvider: noopmetric.NewMeterProvider()})
 	on, off := sdktrace.NewTracerProvider(), nooptrace.NewTracerProvider()
 	setTracerProvider(t, on)
-	var callers sync.WaitGroup
-	done := make(chan struct{})
-	for range 4 {
-		callers.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-					telemetry.Off()
-				}
-			}
-		})
-	}
+	stop := meanwhile(func() { telemetry.Off() })
 	for range 20_000 {
 		otel.SetTracerProvider(off)
 		otel.SetTracerProvider(on)
@@ -243,8 +238,7 @@ func TestOffIsOfTheProvidersInForce(t *testing.T) {
 			break
 		}
 	}
-	close(done)
-	callers.Wait()
+	stop()
 }
 
 // The globals can be set once only in a process' life, so this one has its own.
