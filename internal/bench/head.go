@@ -55,11 +55,16 @@ func command(args []string) string {
 
 // revision is that of the code that runs, where git knows.
 func revision() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	commit, err := exec.Command("git", "describe", "--always").Output()
 	if err != nil {
 		return ""
 	}
-	return ", of " + strings.TrimSpace(string(out))
+	of := ", of " + strings.TrimSpace(string(commit))
+	changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs").Output()
+	if err != nil || len(changed) > 0 {
+		of += " and what was changed since"
+	}
+	return of
 }
 
 // describeMachine says what the report was made on.
