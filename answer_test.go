@@ -26,9 +26,10 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	switch rand.IntN(20) {
 	case 0:
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = http.NewResponseController(w).Flush()
-		time.Sleep(rand.N(3 * time.Millisecond)) // it is drained meanwhile
-		fmt.Fprint(w, "busy")
+		for range rand.IntN(30) { // it is drained meanwhile
+			_ = http.NewResponseController(w).Flush()
+			fmt.Fprint(w, "busy")
+		}
 		return
 	case 1:
 		panic(http.ErrAbortHandler)

@@ -92,7 +92,7 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 			return resp, true, err
 		}
 	}
-	if c.unheard = s.mesh.telemetry.Off(); !c.unheard {
+	if c.heard() {
 		c.traceWhole()
 	}
 	c.derived = c.cancel != nil || c.span != nil
@@ -116,8 +116,7 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 	return resp, false, err
 }
 
-// traceWhole begins the call's span where somebody may see it, and ends the call where
-// that panics.
+// traceWhole is trace, and ends the call where that panics.
 func (c *call) traceWhole() {
 	whole := false
 	defer func() {
@@ -126,7 +125,7 @@ func (c *call) traceWhole() {
 			c.end(0, nil)
 		}
 	}()
-	c.traceHeard(c.req.Method)
+	c.trace(c.req.Method)
 	whole = true
 }
 
@@ -300,11 +299,7 @@ func (c *call) tell(a *attempt) {
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
-	// After a final success nothing follows. After another final answer a hedge may, and
-	// what follows that.
-	if o := &a.outcome; o.Verdict != balancer.Success || o.Resend != balancer.ResendNever {
-		c.info.Avoid(a.lease.Node())
-	}
+	c.info.Avoid(a.lease.Node())
 }
 
 // classify returns the verdict on an attempt.

@@ -30,15 +30,14 @@ type core struct {
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
 }
 
-// trace begins the call's span, if there is somebody to see it.
-func (c *core) trace(method string) {
-	if c.unheard = c.service.mesh.telemetry.Off(); !c.unheard {
-		c.traceHeard(method)
-	}
+// heard finds out whether somebody may want to hear of the call.
+func (c *core) heard() bool {
+	c.unheard = c.service.mesh.telemetry.Off()
+	return !c.unheard
 }
 
-// traceHeard is trace where there is.
-func (c *core) traceHeard(method string) {
+// trace begins the span of a call that is heard, if there is somebody to see it.
+func (c *core) trace(method string) {
 	ctx, span := c.service.mesh.telemetry.StartCall(c.ctx, c.service.name, method)
 	if span.Enabled() {
 		own := span

@@ -74,7 +74,9 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 	if !info.Stream {
 		c.core.bound()
 	}
-	c.core.trace(info.Method)
+	if c.core.heard() {
+		c.core.trace(info.Method)
+	}
 	c.core.override = overrideFrom(ctx)
 	c.core.info.Endpoint, c.core.info.Stream = c.core.override.Endpoint, info.Stream
 	c.core.retry = s.retry.Prepare(s.safeToCall(ctx, info, c.core.override))
