@@ -171,7 +171,8 @@ func TestCallerGoneDuringThePause(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- check(ctx, f.conn) }()
 	eventually(t, "the first attempt is over", func() bool {
-		return f.endpoint(t, b).State == balancer.Cooling || f.endpoint(t, b).Picks > 0 && b.calls.Load() == 1
+		e := f.endpoint(t, b)
+		return b.calls.Load() == 1 && e.Picks > 0 && e.InFlight == 0
 	})
 	cancel()
 	if err := <-ended; status.Code(err) != codes.Canceled {
