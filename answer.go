@@ -3,7 +3,6 @@ package fairlead
 import (
 	"errors"
 	"io"
-	"net/http"
 	"sync/atomic"
 )
 
@@ -17,21 +16,8 @@ type answer struct {
 	ended   atomic.Bool
 }
 
-// handOut makes an attempt's response ready for the caller.
-func handOut(a *attempt) {
-	resp := a.resp
-	if resp.Body == http.NoBody {
-		a.complete(nil)
-		return
-	}
-	body := &answer{body: resp.Body, mesh: a.call.service.mesh, attempt: a}
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		if w, ok := resp.Body.(io.Writer); ok {
-			resp.Body = upgraded{body, w}
-			return
-		}
-	}
-	resp.Body = body
+func newAnswer(a *attempt) *answer {
+	return &answer{body: a.resp.Body, mesh: a.call.service.mesh, attempt: a}
 }
 
 // Read reads the body. Its end is the call's.
@@ -66,10 +52,16 @@ func (b *answer) end(err error) {
 	}
 }
 
-// upgraded is the body of an answer that switched protocols.
-type upgraded struct {
-	*answer
-	io.Writer
+// upgraded is the body of an answer that switched protocols: it can be written to where
+// the transport's can.
+func upgraded(b *answer) io.ReadCloser {
+	if w, ok := b.body.(io.Writer); ok {
+		return struct {
+			*answer
+			io.Writer
+		}{b, w}
+	}
+	return b
 }
 
 // complete ends an attempt and its call, whose answer's body ended with err.

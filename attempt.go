@@ -51,13 +51,20 @@ func (a *attempt) start(stoppable bool) {
 	} else {
 		a.trace()
 	}
-	limit := c.limit(&a.lease, c.service.balancer)
-	if limit == 0 && !stoppable {
-		return
+	limit := c.attemptTimeout()
+	if a.lease.Probe() {
+		limit = c.probeTimeout(&a.lease, c.service.balancer)
 	}
+	if limit > 0 || stoppable {
+		a.stopAfter(limit)
+	}
+}
+
+// stopAfter gives the attempt a cancel, and the time limit where there is one.
+func (a *attempt) stopAfter(limit time.Duration) {
 	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
 	if limit > 0 {
-		c.lent = true // to the timer
+		a.call.lent = true // to the timer
 		a.timer = time.AfterFunc(limit, func() {
 			a.late.Store(true)
 			a.cancel(ErrAttemptTimeout)
@@ -78,16 +85,24 @@ func (a *attempt) trace() {
 // do sends the request to the attempt's endpoint and waits for the headers.
 func (a *attempt) do() {
 	a.resp, a.err = a.roundTrip() //nolint:bodyclose // closed where the attempt ends
-	if a.timer != nil && !a.timer.Stop() && a.err == nil {
+	if a.timer != nil {
+		a.beLate()
+	}
+	if a.lease.Probe() {
+		linkOf(a.lease.Node()).probed(a.err == nil, a.late.Load())
+	}
+}
+
+// beLate is called when an attempt with a time limit has come to something: it may have
+// come too late.
+func (a *attempt) beLate() {
+	if !a.timer.Stop() && a.err == nil {
 		// The headers came with the limit: their body would break off.
 		a.resp.Body.Close()
 		a.resp, a.err = nil, ErrAttemptTimeout
 	}
 	if a.err != nil && a.late.Load() && a.call.ctx.Err() == nil {
 		a.err = ErrAttemptTimeout
-	}
-	if a.lease.Probe() {
-		linkOf(a.lease.Node()).probed(a.err == nil, a.late.Load())
 	}
 }
 
@@ -106,37 +121,48 @@ func (a *attempt) info() *tracing.AttemptInfo {
 func (a *attempt) roundTrip() (*http.Response, error) {
 	l := linkOf(a.lease.Node())
 	rt := l.ready.Load()
-	var err error
 	if rt == nil {
-		rt, err = l.makeReady()
-	}
-	switch {
-	case a.hedge && err == nil:
-		err = a.err // it is prepared
-	case a.hedge:
-		closeBody(a.req)
-	case err == nil:
-		err = a.prepare()
-	}
-	if err != nil {
-		if a.number == 1 && a.call.replay == nil {
-			closeBody(a.call.req)
+		var err error
+		if rt, err = l.makeReady(); err != nil {
+			if a.hedge {
+				closeBody(a.req) // it is prepared
+			}
+			return nil, a.unsent(err)
 		}
-		return nil, err
+	}
+	if !a.hedge {
+		a.err = a.prepare()
+	}
+	if a.err != nil {
+		return nil, a.unsent(a.err)
 	}
 	resp, err := rt.RoundTrip(a.req)
-	switch {
-	case err != nil:
-		if resp != nil && resp.Body != nil {
-			resp.Body.Close()
-		}
-		return nil, err
-	case resp == nil:
-		return nil, errors.New("fairlead: the endpoint's transport returned neither response nor error")
-	case resp.Body == nil:
+	if err != nil || resp == nil {
+		return nil, noResponse(resp, err)
+	}
+	if resp.Body == nil {
 		resp.Body = http.NoBody
 	}
 	return resp, nil
+}
+
+// unsent is for an attempt that cannot be sent for err, which it returns.
+func (a *attempt) unsent(err error) error {
+	if a.number == 1 && a.call.replay == nil {
+		closeBody(a.call.req)
+	}
+	return err
+}
+
+// noResponse is the error of a transport that returned none, or both.
+func noResponse(resp *http.Response, err error) error {
+	if err == nil {
+		return errors.New("fairlead: the endpoint's transport returned neither response nor error")
+	}
+	if resp != nil && resp.Body != nil {
+		resp.Body.Close()
+	}
+	return err
 }
 
 // prepare makes the request to send. The caller's own is sent where it can be:
@@ -212,15 +238,7 @@ func (c carrier) Keys() []string {
 	return keys
 }
 
-// report tells what became of the attempt.
-func (a *attempt) report() {
-	a.lease.Report(a.outcome)
-	if a.span != nil {
-		a.reportSpan()
-	}
-}
-
-// reportSpan tells its span, which it must have.
+// reportSpan tells the attempt's span, which it must have, what became of it.
 func (a *attempt) reportSpan() {
 	v := tracing.Verdict{Outcome: a.outcome, Err: a.err}
 	if a.err != nil && a.overtaken() {

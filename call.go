@@ -195,7 +195,12 @@ func (c *call) send() (*http.Response, error) {
 		}
 		a = c.try(a)
 		c.last = a
-		next := c.judge(a)
+		c.judge(a)
+		if a.resp != nil && a.outcome.Resend == balancer.ResendNever {
+			return c.answer(a) // as nearly all are
+		}
+		c.info.Avoid(a.lease.Node())
+		next := c.next(a.outcome, c.replayable(), c.service.balancer)
 		if !next.Again {
 			if a.resp != nil {
 				return c.answer(a)
@@ -282,32 +287,39 @@ func (c *call) awaitRoom(l *balancer.Lease) (err error) {
 
 func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable() }
 
-// judge finds out what became of the attempt, tells everybody, and decides
-// whether another follows.
-func (c *call) judge(a *attempt) retry.Decision {
+// judge finds out what became of the attempt, and tells everybody.
+func (c *call) judge(a *attempt) {
 	if !a.classified {
-		a.outcome = c.classify(a)
+		c.classify(a)
 	}
 	c.tell(a)
-	return c.next(a.outcome, c.replayable(), c.service.balancer)
 }
 
 // tell tells everybody what became of the attempt.
 func (c *call) tell(a *attempt) {
-	a.report()
+	a.lease.Report(a.outcome)
+	if a.span != nil {
+		a.reportSpan()
+	}
 	c.retry.CountAt(a.lease.Reported())
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
-	c.info.Avoid(a.lease.Node())
 }
 
-// classify returns the verdict on an attempt.
-func (c *call) classify(a *attempt) balancer.Outcome {
-	if a.err == nil {
-		return c.service.settings.classify(c.ctx, a.resp, nil)
+// classify finds the verdict on an attempt.
+func (c *call) classify(a *attempt) {
+	switch classify := c.service.settings.classify; {
+	case a.err != nil:
+		a.outcome = c.classifyError(a)
+	case classify != nil:
+		a.outcome = classify(c.ctx, a.resp, nil)
+	case a.resp.StatusCode < lowestFault:
+		a.outcome = balancer.Outcome{Verdict: balancer.Success}
+	default:
+		a.outcome = classifyFault(a.resp)
 	}
-	return c.classifyError(a)
+	a.classified = true
 }
 
 // classifyError is classify for an attempt without a response. Where the caller went away
@@ -319,7 +331,7 @@ func (c *call) classifyError(a *attempt) balancer.Outcome {
 	if a.overtaken() || c.gone(a.err) || c.ownFault(a.err) {
 		return balancer.Outcome{}
 	}
-	o := c.service.settings.classify(c.ctx, a.resp, a.err)
+	o := c.service.settings.classifier()(c.ctx, nil, a.err)
 	if context.Cause(c.ctx) != nil {
 		o.Resend = balancer.ResendNever // our own deadline: there is no time left
 	}
@@ -414,11 +426,16 @@ func (c *call) answer(a *attempt) (*http.Response, error) {
 	c.decide()
 	resp := a.resp
 	resp.Request = c.req
-	if resp.StatusCode == http.StatusSwitchingProtocols {
+	switch {
+	case resp.Body == http.NoBody:
+		a.complete(nil)
+	case resp.StatusCode == http.StatusSwitchingProtocols:
 		a.lease.BecomesStream()
 		c.leave()
+		resp.Body = upgraded(newAnswer(a))
+	default:
+		resp.Body = newAnswer(a)
 	}
-	handOut(a)
 	return resp, nil
 }
 

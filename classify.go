@@ -32,9 +32,17 @@ func Classify(_ context.Context, resp *http.Response, err error) balancer.Outcom
 	if err != nil {
 		return classifyError(err)
 	}
-	if resp.StatusCode < 400 {
+	if resp.StatusCode < lowestFault {
 		return balancer.Outcome{Verdict: balancer.Success}
 	}
+	return classifyFault(resp)
+}
+
+// lowestFault is the lowest status code that says that something is at fault.
+const lowestFault = 400
+
+// classifyFault is Classify for a response that says that something is at fault.
+func classifyFault(resp *http.Response) balancer.Outcome {
 	asked, told := retryAfter(resp.Header, time.Now)
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:

@@ -87,7 +87,7 @@ func (c *core) remaining() time.Duration {
 	return max(time.Until(deadline), 1)
 }
 
-// attemptTimeout returns the time limit of each attempt, 0 meaning none.
+// attemptTimeout returns the time limit of each attempt but a probe, 0 meaning none.
 func (c *core) attemptTimeout() time.Duration {
 	if o := c.override.AttemptTimeout; o != 0 {
 		return max(o, 0)
@@ -95,11 +95,11 @@ func (c *core) attemptTimeout() time.Duration {
 	return c.service.attempts.AttemptTimeout
 }
 
-// limit returns the time limit of the attempt that was just picked: that of a
-// probe is short where another endpoint can answer the call.
-func (c *core) limit(l *balancer.Lease, among others) time.Duration {
+// probeTimeout returns the time limit of an attempt that is a probe: it is short where
+// another endpoint can answer the call.
+func (c *core) probeTimeout(l *balancer.Lease, among others) time.Duration {
 	limit := c.attemptTimeout()
-	if l.Probe() && c.info.Retryable && among.Others(&c.info) {
+	if c.info.Retryable && among.Others(&c.info) {
 		if due := linkOf(l.Node()).probeTimeout(); limit == 0 || limit > due {
 			limit = due
 		}

@@ -74,6 +74,6 @@ func (s *service) fallsBack(req *http.Request, resp *http.Response, err error) b
 	if err != nil {
 		return req.Context().Err() == nil && !isClosed(cancelled(req)) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrUnknownService)
 	}
-	v := s.settings.classify(req.Context(), resp, nil).Verdict
+	v := s.settings.classifier()(req.Context(), resp, nil).Verdict
 	return v == balancer.Failure || v == balancer.Overload
 }

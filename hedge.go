@@ -102,7 +102,7 @@ func (h *hedge) run() *attempt {
 		defer timer.Stop()
 	}
 	a.do()
-	a.outcome, a.classified = h.call.classify(a), true
+	h.call.classify(a)
 	a.outcome.Overtaken = a.err != nil && a.overtaken()
 	h.observe(time.Since(began))
 	chosen := h.choose()
@@ -270,7 +270,7 @@ func (h *hedge) judge() {
 	h.judged = judged
 	h.mu.Unlock()
 	defer close(judged)
-	a.outcome, a.classified = h.call.classify(a), true
+	h.call.classify(a)
 }
 
 // conclude finds out what the second attempt came to, and whether nobody is to judge
@@ -332,7 +332,10 @@ func (a *attempt) overtaken() bool {
 
 // drop ends an attempt that nobody wants to hear of.
 func (a *attempt) drop() {
-	a.report()
+	a.lease.Report(a.outcome)
+	if a.span != nil {
+		a.reportSpan()
+	}
 	if a.resp != nil {
 		a.lose()
 		return

@@ -242,7 +242,7 @@ func (g *gate) State() balancer.GateState {
 }
 
 // TimedDone has the breaker count by the clock that the balancer has read.
-func (g *gate) TimedDone(token any, o balancer.Outcome, now monotime.Time) { g.DoneAt(token, o, now) }
+func (g *gate) TimedDone(token any, v balancer.Verdict, now monotime.Time) { g.DoneAt(token, v, now) }
 
 func (g *gate) Notify(changed func()) { g.notify.Store(&changed) }
 

@@ -54,7 +54,7 @@ type settings struct {
 	breaker           *breaker.Config // nil: none
 	retry             retry.Config
 	timeout           time.Duration
-	classify          Classifier
+	classify          Classifier // nil: Classify, parts of which are called directly
 	tls               *tls.Config
 	adjust            []func(*http.Transport)
 	endpointTransport func(service string, e discovery.Endpoint) (http.RoundTripper, error)
@@ -82,7 +82,6 @@ func newOptions(opts []Option) (*options, error) {
 		defaults: settings{
 			policy:    balancer.P2C(),
 			breaker:   &breaker.Config{},
-			classify:  Classify,
 			holdEmpty: defaultHoldEmpty,
 		},
 		perService:  make(map[string][]ServiceOption),
@@ -224,6 +223,13 @@ func WithClassifier(c Classifier) ServiceOption {
 		s.classify = c
 		return nil
 	})
+}
+
+func (s *settings) classifier() Classifier {
+	if s.classify == nil {
+		return Classify
+	}
+	return s.classify
 }
 
 // WithTLS sets the TLS configuration for https URLs. ServerName, when empty, is

@@ -158,7 +158,10 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	if !k.hedge {
 		k.retry.Count()
 	}
-	limit = k.limit(l, view)
+	limit = k.attemptTimeout()
+	if l.Probe() {
+		limit = k.probeTimeout(l, view)
+	}
 	if k.unheard {
 		return k.ctx, span, limit
 	}

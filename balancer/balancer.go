@@ -207,9 +207,8 @@ func (b *Balancer) join(n *Node) {
 	if b.config.Limit != nil {
 		n.limit = b.config.Limit(n)
 	}
-	n.gates = make([]nodeGate, 0, len(gates))
+	n.gate = newNodeGate(gates)
 	for _, g := range gates {
-		n.gates = append(n.gates, newNodeGate(g))
 		if s, ok := g.(StatefulGate); ok {
 			n.stateful = append(n.stateful, s)
 		}

@@ -203,7 +203,7 @@ func (b *Balancer) survey(now time.Time, nodes []*Node) *fleet {
 	f := &fleet{nodes: nodes, bare: true}
 	b.standings, b.tally, b.patches = stand(b.standings[:0], nodes, now), tally{}, 0
 	for i, n := range nodes {
-		f.bare = f.bare && len(n.gates) == 0 && n.limit == nil
+		f.bare = f.bare && n.gate.Gate == nil && n.limit == nil
 		b.tally.count(b.standings[i], +1)
 	}
 	f.panicking = b.tally.panicking()
@@ -235,10 +235,6 @@ func (b *Balancer) settle(n *Node, i int, now time.Time, panicking bool) bool {
 
 func hasten(nodes []*Node) {
 	for _, n := range nodes {
-		for _, g := range n.gates {
-			if h, ok := g.Gate.(Hastener); ok {
-				h.Hasten()
-			}
-		}
+		n.gate.Hasten()
 	}
 }

@@ -14,13 +14,12 @@ type Lease struct {
 	node     *Node
 	view     *View
 	reason   string
-	token    any           // of the only gate, or a *[]any for several
+	token    any           // of the node's gate
 	clock    time.Duration // of monotime: when it began, and once that is known when it was reported; 0: nobody asked
 	probe    bool
 	reported bool
 	answered bool // the verdict was Success
 	broken   bool
-	gated    bool // it was admitted by gates
 	limited  bool // it has a place of the node's limit
 	waits    bool // it counts among those whose verdict PeakEWMA does not know
 }
@@ -50,11 +49,13 @@ func (l *Lease) Report(o Outcome) {
 	l.reported = true
 	l.answered = o.Verdict == Success
 	var now time.Duration
-	if l.gated || l.clock != 0 {
+	if n.gate.Gate != nil || l.clock != 0 {
 		now = sinceEpoch() // for all of them
 	}
-	if l.gated {
-		n.done(l, len(n.gates), o, monotime.Time(now))
+	if timed := n.gate.timed; timed != nil {
+		timed.TimedDone(l.token, o.Verdict, monotime.Time(now))
+	} else if n.gate.Gate != nil {
+		n.gate.Done(l.token, o)
 	}
 	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
@@ -91,8 +92,10 @@ func (l *Lease) Release() {
 		l.Report(Outcome{})
 	}
 	l.node = nil
-	if l.answered && (l.broken || l.gated) {
-		l.end(n)
+	if l.broken && l.answered {
+		n.brokeOff()
+	} else if l.answered && n.gate.ends != nil {
+		n.gate.ends.Ended(Success)
 	}
 	if l.limited {
 		l.limited = n.leaveLimit()
@@ -103,17 +106,11 @@ func (l *Lease) Release() {
 	}
 }
 
-// end tells who wants to know how an answered attempt ended.
-func (l *Lease) end(n *Node) {
-	end := Success
-	if l.broken {
-		end = Failure
-		n.balancer.observe(n, Outcome{Verdict: Failure})
-	}
-	for i := range n.gates {
-		if w := n.gates[i].ends; w != nil {
-			w.Ended(end)
-		}
+// brokeOff tells who wants to know that an answer broke off after a good verdict.
+func (n *Node) brokeOff() {
+	n.balancer.observe(n, Outcome{Verdict: Failure})
+	if n.gate.ends != nil {
+		n.gate.ends.Ended(Failure)
 	}
 }
 
@@ -140,29 +137,4 @@ func (l *Lease) BecomesStream() {
 func (n *Node) leaveLimit() bool {
 	n.limit.Leave()
 	return false
-}
-
-// addToken keeps the token of the i-th gate, which is not the first: that one's stands
-// alone in l.token until another comes, which takes no allocation.
-func (l *Lease) addToken(i int, token any) {
-	if i > 1 {
-		tokens := l.token.(*[]any)
-		*tokens = append(*tokens, token)
-		return
-	}
-	tokens := append(make([]any, 0, 4), l.token, token)
-	l.token = &tokens
-}
-
-// done tells the first few gates what became of the attempt that they admitted.
-func (n *Node) done(l *Lease, gates int, o Outcome, now monotime.Time) {
-	token := l.token
-	l.token = nil
-	if gates == 1 {
-		n.gates[0].done(token, o, now)
-		return
-	}
-	for i, token := range *token.(*[]any) {
-		n.gates[i].done(token, o, now)
-	}
 }

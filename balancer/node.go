@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/fairlead-go/fairlead/discovery"
-	"github.com/fairlead-go/fairlead/internal/monotime"
 	"github.com/fairlead-go/fairlead/internal/rolling"
 )
 
@@ -31,8 +30,8 @@ type Node struct {
 // member is the rest of a Node, which no call writes.
 type member struct {
 	balancer *Balancer
-	gates    []nodeGate
-	limit    Limit // nil without
+	gate     nodeGate // of all its gates
+	limit    Limit    // nil without
 
 	id       string
 	addr     string
@@ -185,20 +184,6 @@ const (
 func (n *Node) starved() bool {
 	since := n.probingSince.Load()
 	return since != 0 && time.Now().UnixNano()-since >= int64(probeAnyAfter)
-}
-
-// admitFurther asks the gates after the first, which has admitted. Where one refuses,
-// those before it are told that nothing came of their admission.
-func (n *Node) admitFurther(l *Lease) error {
-	for i := 1; i < len(n.gates); i++ {
-		token, err := n.gates[i].Allow()
-		if err != nil {
-			n.done(l, i, Outcome{}, monotime.Now())
-			return err
-		}
-		l.addToken(i, token)
-	}
-	return nil
 }
 
 // State is a node's state in one word.

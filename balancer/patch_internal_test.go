@@ -24,7 +24,7 @@ func (g *moody) Done(any, Outcome)     {}
 func (g *moody) State() GateState      { return GateState(g.state.Load()) }
 func (g *moody) Notify(changed func()) { g.changed = changed }
 func (g *moody) becomes(s GateState)   { g.state.Store(int32(s)); g.changed() }
-func moodOf(n *Node) *moody            { return n.gates[0].Gate.(*moody) }
+func moodOf(n *Node) *moody            { return n.gate.Gate.(*moody) }
 
 func membersIn(p Picker) *members {
 	switch p := p.(type) {

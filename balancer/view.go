@@ -325,17 +325,12 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		}
 		l.limited = true
 	}
-	if len(n.gates) > 0 {
-		token, err := n.gates[0].Allow()
+	if gate := n.gate.Gate; gate != nil {
+		token, err := gate.Allow()
 		if err != nil {
 			return l.giveUp(n, err)
 		}
-		l.token, l.gated = token, true
-		if len(n.gates) > 1 {
-			if err := n.admitFurther(l); err != nil {
-				return l.giveUp(n, err)
-			}
-		}
+		l.token = token
 	}
 	l.node, l.view, l.reason = n, v, reason
 	if st.observer != nil {

@@ -162,28 +162,27 @@ func (b *Breaker) Allow() (any, error) {
 // must be handed back to its breaker, once: a probe that is never answered would
 // keep its breaker half-open. What was admitted before the last change of state
 // tells nothing about the new one and is ignored, and so is a token that is none.
-func (b *Breaker) Done(t any, o balancer.Outcome) { b.DoneAt(t, o, monotime.Now()) }
+func (b *Breaker) Done(t any, o balancer.Outcome) { b.DoneAt(t, o.Verdict, monotime.Now()) }
 
 // DoneAt is Done for the Mesh, which has read the clock once for all that counts a
 // call: by now, which others cannot read.
-func (b *Breaker) DoneAt(t any, o balancer.Outcome, now monotime.Time) {
+func (b *Breaker) DoneAt(t any, v balancer.Verdict, now monotime.Time) {
 	p, closed := t.(*period)
 	switch {
 	case !closed:
-		b.done(t, o)
-	case o.Verdict != balancer.Success:
-		b.doneClosed(p, o.Verdict)
+		b.done(t, v)
+	case v != balancer.Success:
+		b.doneClosed(p, v)
 	case b.period.Load() == p:
 		if b.streak.Load() != 0 {
 			b.streak.Store(0)
 		}
-		b.window.Add(now, 1, 0)
+		b.window.AddGood(now)
 	}
 }
 
 // done is Done for a call that was admitted while the breaker was not closed.
-func (b *Breaker) done(t any, o balancer.Outcome) {
-	v := o.Verdict
+func (b *Breaker) done(t any, v verdict) {
 	if v > balancer.Suspect {
 		v = balancer.Neutral
 	}

@@ -39,7 +39,7 @@ func (b *budget) deposit(now monotime.Time) {
 	if b.config.Ratio == off {
 		return
 	}
-	b.calls.Add(now, 1, 0)
+	b.calls.AddGood(now)
 	if b.low.Load() {
 		b.left()
 	}

@@ -169,8 +169,8 @@ var _ balancer.StatefulGate = (*guard)(nil)
 func (g *guard) State() balancer.GateState { return balancer.Admitting }
 func (g *guard) Notify(func())             {}
 
-func (g *guard) TimedDone(token any, o balancer.Outcome, now monotime.Time) {
-	g.DoneAt(token, o, now)
+func (g *guard) TimedDone(token any, v balancer.Verdict, now monotime.Time) {
+	g.DoneAt(token, v, now)
 }
 
 func chooserOf(name string, weight func(int) int, config func() (balancer.Config, error)) chooser {
