@@ -40,7 +40,9 @@ func (b *answer) Read(p []byte) (int, error) {
 // Close closes the body and ends the call.
 func (b *answer) Close() error {
 	err := b.body.Close()
-	b.end(nil)
+	if !b.ended.Load() {
+		b.end(nil)
+	}
 	return err
 }
 

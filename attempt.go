@@ -175,7 +175,9 @@ func (a *attempt) prepare() error {
 			return err
 		}
 	}
-	c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
+	if !c.bare {
+		c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
+	}
 	return nil
 }
 

@@ -59,15 +59,6 @@ func (c *call) recycle() {
 	m.calls.Put(c)
 }
 
-// roundTrip makes a call.
-func (s *service) roundTrip(req *http.Request) (*http.Response, error) {
-	if s.settings.fallback != nil {
-		return s.callOrFallBack(req)
-	}
-	resp, _, err := s.call(req)
-	return resp, err
-}
-
 // callOrFallBack makes a call, and lets the fallback answer it if it failed.
 func (s *service) callOrFallBack(req *http.Request) (*http.Response, error) {
 	s.refs.Add(1) // until the fallback has answered: a failed call may be over
@@ -159,7 +150,7 @@ func (c *call) stopped() (stop <-chan struct{}, whole func()) {
 }
 
 // run sends attempts until one of them answers the call, or none will.
-func (c *call) run() (*http.Response, error) {
+func (c *call) run() (resp *http.Response, err error) {
 	whole := false
 	defer func() {
 		if !whole {
@@ -167,7 +158,7 @@ func (c *call) run() (*http.Response, error) {
 		}
 	}()
 	c.begin()
-	resp, err := c.send()
+	resp, err = c.send()
 	whole = true
 	return resp, err
 }
@@ -193,9 +184,17 @@ func (c *call) send() (*http.Response, error) {
 		if err != nil {
 			return c.concludeWithout(err)
 		}
-		a = c.try(a)
+		if c.service.hedger != nil {
+			a = c.tryHedged(a)
+		} else {
+			a.start(false)
+			a.do()
+		}
 		c.last = a
-		c.judge(a)
+		if !a.classified {
+			c.classify(a)
+		}
+		c.tell(a)
 		if a.resp != nil && a.outcome.Resend == balancer.ResendNever {
 			return c.answer(a) // as nearly all are
 		}
@@ -214,13 +213,11 @@ func (c *call) send() (*http.Response, error) {
 	}
 }
 
-// try sends an attempt, and returns it or the one that was sent in its place.
-func (c *call) try(a *attempt) *attempt {
-	a.number = c.attempts.Add(1)
-	if c.service.hedger != nil {
-		if h := c.hedged(a); h != nil {
-			return h.run()
-		}
+// tryHedged sends an attempt of a service that has hedges, and returns it or the one that
+// was sent beside it: whichever the call is to be judged by.
+func (c *call) tryHedged(a *attempt) *attempt {
+	if h := c.hedged(a); h != nil {
+		return h.run()
 	}
 	a.start(false)
 	a.do()
@@ -248,18 +245,24 @@ func (c *call) pick() (*attempt, error) {
 	if c.attempts.Load() > 0 {
 		a = &attempt{}
 	}
-	if err := c.lease(&a.lease); err != nil {
+	var err error
+	if c.service.limiter == nil {
+		err = c.service.balancer.PickInto(&a.lease, &c.info)
+	} else {
+		err = c.leaseInTurn(&a.lease)
+	}
+	if err != nil {
 		return nil, err
 	}
-	a.call, c.last = c, a
+	a.call, a.number, c.last = c, c.attempts.Add(1), a
 	c.use()
 	c.noticeNoKey(&a.lease)
 	return a, nil
 }
 
-// lease picks, for the first attempt as soon as there is room.
-func (c *call) lease(l *balancer.Lease) error {
-	if c.service.limiter != nil && c.queues(nil) {
+// leaseInTurn picks where there are limits, for the first attempt as soon as there is room.
+func (c *call) leaseInTurn(l *balancer.Lease) error {
+	if c.queues(nil) {
 		return c.awaitRoom(l)
 	}
 	err := c.service.balancer.PickInto(l, &c.info)
@@ -286,14 +289,6 @@ func (c *call) awaitRoom(l *balancer.Lease) (err error) {
 }
 
 func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable() }
-
-// judge finds out what became of the attempt, and tells everybody.
-func (c *call) judge(a *attempt) {
-	if !a.classified {
-		c.classify(a)
-	}
-	c.tell(a)
-}
 
 // tell tells everybody what became of the attempt.
 func (c *call) tell(a *attempt) {

@@ -25,6 +25,7 @@ type core struct {
 	retry    retry.Call
 	attempts atomic.Int32 // sent so far
 	unheard  bool         // nobody wanted to hear of calls when it began
+	bare     bool         // beside that, its context carries nothing to inject
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
 	admitted bool         // it has a place of the service's limit
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
@@ -32,7 +33,7 @@ type core struct {
 
 // heard finds out whether somebody may want to hear of the call.
 func (c *core) heard() bool {
-	c.unheard = c.service.mesh.telemetry.Off()
+	c.unheard, c.bare = c.service.mesh.telemetry.Off(c.ctx)
 	return !c.unheard
 }
 

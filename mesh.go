@@ -88,22 +88,31 @@ func (m *Mesh) Client() *http.Client { return &http.Client{Transport: m} }
 // fallback transport, itself; a plain error for a request that cannot be a call
 // (its URL, scheme or header); and else a *[CallError].
 func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := checkRequest(req); err != nil {
+	if !isCall(req) {
 		closeBody(req)
-		return nil, err
+		return nil, notCall(req)
 	}
-	if s := m.acquireOften(req.URL.Host); s != nil { // which makes the host a name as it should be
-		return s.roundTrip(req)
+	s := m.acquireOften(req.URL.Host) // where it is one of these, the host is a name as it should be
+	if s == nil {
+		name, err := serviceName(req.URL.Host)
+		if err != nil {
+			closeBody(req)
+			return nil, err
+		}
+		if s, err = m.acquire(name); err != nil {
+			return m.unknown(req, name, err)
+		}
 	}
-	name, err := serviceName(req.URL.Host)
-	if err != nil {
-		closeBody(req)
-		return nil, err
+	if s.settings.fallback != nil {
+		return s.callOrFallBack(req)
 	}
-	s, err := m.acquire(name)
+	resp, _, err := s.call(req)
+	return resp, err
+}
+
+// unknown ends a call of a name that there is no service of, for err.
+func (m *Mesh) unknown(req *http.Request, name string, err error) (*http.Response, error) {
 	switch {
-	case err == nil:
-		return s.roundTrip(req)
 	case m.options.fallback != nil && errors.Is(err, ErrUnknownService):
 		return m.options.fallback.RoundTrip(req)
 	case errors.Is(err, ErrClosed):

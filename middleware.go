@@ -71,9 +71,9 @@ type innerTransport struct{ service *service }
 // RoundTrip makes a call of its own, with a reference of its own: a middleware
 // may send more than once, later, or under another context.
 func (t innerTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := checkRequest(req); err != nil {
+	if !isCall(req) {
 		closeBody(req)
-		return nil, err
+		return nil, notCall(req)
 	}
 	outer, _ := req.Context().Value(outerKey{}).(*call)
 	s, err := t.acquire(outer)

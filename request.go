@@ -64,17 +64,21 @@ func unusualName(host string) (string, error) {
 	return name + ":" + port, nil
 }
 
-// checkRequest returns what is wrong with a request that cannot be a call.
-func checkRequest(req *http.Request) error {
+// isCall reports whether a request can be a call.
+func isCall(req *http.Request) bool {
+	return req.URL != nil && req.Header != nil && (req.URL.Scheme == "http" || req.URL.Scheme == "https")
+}
+
+// notCall says why a request cannot be a call.
+func notCall(req *http.Request) error {
 	switch {
 	case req.URL == nil:
 		return errors.New("fairlead: the request's URL is nil")
 	case req.Header == nil:
 		return errors.New("fairlead: the request's Header is nil")
-	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+	default:
 		return fmt.Errorf("fairlead: the URL's scheme is %q, want http or https", req.URL.Scheme)
 	}
-	return nil
 }
 
 // sendable reports whether net/http can send the request at all. It is asked

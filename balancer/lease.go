@@ -12,7 +12,7 @@ import (
 // goroutine at a time. The zero Lease is released.
 type Lease struct {
 	node     *Node
-	view     *View
+	view     *View // with clock; nil where nobody asked
 	reason   string
 	token    any           // of the node's gate
 	clock    time.Duration // of monotime: when it began, and once that is known when it was reported; 0: nobody asked
@@ -60,7 +60,7 @@ func (l *Lease) Report(o Outcome) {
 	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
 	}
-	if observe := l.view.balancer.config.Observe; observe != nil {
+	if observe := n.balancer.config.Observe; observe != nil {
 		observe(n, o)
 	}
 	if l.probe && o.Verdict == Neutral {

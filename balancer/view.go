@@ -158,17 +158,18 @@ func (v *View) pick(l *Lease, info *Info) error {
 // node, so that cores which call the same node pass its cache line around once. l
 // remains as it was where the node takes no calls.
 func (v *View) leaseBare(l *Lease, st *viewState, n *Node, reason string) bool {
-	l.node, l.view, l.reason = n, v, reason
+	l.node, l.reason = n, reason
 	n.counts.Add(onePick)
 	if n.ready.Load() && !n.left.Load() {
 		if st.peak != nil {
+			l.view = v
 			n.latency.start(l.clock)
 			l.waits = true
 		}
 		return true
 	}
 	n.uncount()
-	l.node, l.view, l.reason = nil, nil, ""
+	l.node, l.reason = nil, ""
 	return false
 }
 
@@ -332,8 +333,9 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		}
 		l.token = token
 	}
-	l.node, l.view, l.reason = n, v, reason
+	l.node, l.reason = n, reason
 	if st.observer != nil {
+		l.view = v
 		if l.clock == 0 {
 			l.clock = sinceEpoch()
 		}

@@ -35,9 +35,13 @@ func newBudget(config Budget) *budget {
 	return b
 }
 
+// deposit counts a call. now is zero where it is not known.
 func (b *budget) deposit(now monotime.Time) {
 	if b.config.Ratio == off {
 		return
+	}
+	if now == 0 {
+		now = monotime.Now()
 	}
 	b.calls.AddGood(now)
 	if b.low.Load() {

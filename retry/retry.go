@@ -135,9 +135,6 @@ func (c *Call) CountAt(now monotime.Time) {
 		return
 	}
 	c.counted = true
-	if now == 0 {
-		now = monotime.Now()
-	}
 	c.policy.budget.deposit(now)
 }
 

@@ -20,7 +20,7 @@ import (
 // What ctx carries is passed on also while tracing is off here.
 func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
 	given := t.inForce()
-	if given.w3c && !traced(ctx) && baggage.FromContext(ctx).Len() == 0 {
+	if given.w3c && !carries(ctx) {
 		return // as of most calls that nobody traces
 	}
 	given.Inject(ctx, carrier)
@@ -29,9 +29,10 @@ func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarri
 // noSpan is what a context without a span is said to have: OpenTelemetry has one for all.
 var noSpan = trace.SpanFromContext(context.Background())
 
-func traced(ctx context.Context) bool {
+// carries reports whether W3C's propagators would write something of what ctx carries.
+func carries(ctx context.Context) bool {
 	span := trace.SpanFromContext(ctx)
-	return !same(&noSpan, span) && span.SpanContext().IsValid()
+	return !same(&noSpan, span) && span.SpanContext().IsValid() || baggage.FromContext(ctx).Len() > 0
 }
 
 // Fields returns the keys that [Telemetry.Inject] may write, by the propagator
@@ -92,6 +93,11 @@ func (t *Telemetry) inForce() *propagator {
 	made := newPropagator(global)
 	t.global.Store(made)
 	return made
+}
+
+// injectsBy reports whether p, which was in force, still is.
+func (t *Telemetry) injectsBy(p *propagator) bool {
+	return t.propagator != nil || same(&p.given, otel.GetTextMapPropagator())
 }
 
 // isW3C reports whether a propagator is made of OpenTelemetry's own alone.
