@@ -11,47 +11,67 @@ import (
 // the caller may still read and close what has ended, or hold on to it.
 type answer struct {
 	body    io.ReadCloser
-	mesh    *Mesh
 	attempt *attempt // of who ends it, and nil then
-	ended   atomic.Bool
+	state   atomic.Uint32
 }
 
-func newAnswer(a *attempt) *answer {
-	return &answer{body: a.resp.Body, mesh: a.call.service.mesh, attempt: a}
-}
+// The states of an answer.
+const (
+	answerOpen uint32 = iota
+	answerEnded
+	answerCut // by the end of the Mesh
+)
 
 // Read reads the body. Its end is the call's.
 func (b *answer) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err == nil {
+	switch {
+	case err == nil:
 		return n, nil
-	}
-	if err == io.EOF { // nearly all bodies end so; the rest is looked at below
-		b.end(nil)
+	case err == io.EOF: // as nearly all bodies end, and nothing that wraps it
+		b.end()
 		return n, err
 	}
-	if !errors.Is(err, io.EOF) && b.mesh.closed.Load() {
-		err = ErrClosed
-	}
-	b.end(err)
-	return n, err
+	return n, b.breakOff(err)
 }
 
 // Close closes the body and ends the call.
 func (b *answer) Close() error {
 	err := b.body.Close()
-	if !b.ended.Load() {
-		b.end(nil)
+	if b.state.Load() == answerOpen {
+		b.end()
 	}
 	return err
 }
 
-func (b *answer) end(err error) {
-	if b.ended.CompareAndSwap(false, true) {
-		a := b.attempt
-		b.attempt = nil
-		a.complete(err)
+func (b *answer) end() {
+	if b.state.CompareAndSwap(answerOpen, answerEnded) {
+		b.take().complete(nil)
 	}
+}
+
+// take returns the attempt, for who ends it.
+func (b *answer) take() *attempt {
+	a := b.attempt
+	b.attempt = nil
+	return a
+}
+
+// breakOff ends the call for an error of its body, and returns what the caller is told.
+func (b *answer) breakOff(err error) error {
+	if !b.state.CompareAndSwap(answerOpen, answerEnded) {
+		if b.state.Load() == answerCut {
+			return ErrClosed
+		}
+		return err
+	}
+	a := b.take()
+	if !errors.Is(err, io.EOF) && a.call.service.mesh.closed.Load() {
+		err = ErrClosed
+		b.state.Store(answerCut)
+	}
+	a.complete(err)
+	return err
 }
 
 // upgraded is the body of an answer that switched protocols: it can be written to where

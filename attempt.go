@@ -130,7 +130,7 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 			return nil, a.unsent(err)
 		}
 	}
-	if !a.hedge {
+	if a.req == nil {
 		a.err = a.prepare()
 	}
 	if a.err != nil {

@@ -19,6 +19,7 @@ type call struct {
 	core
 	req     *http.Request // the caller's, never changed
 	derived bool          // ctx is not the caller's own
+	asIs    bool          // the first attempt sends the caller's request itself, and has no limit unless it is a probe
 	lent    bool          // others may look at it after its end
 	over    atomic.Bool   // it has ended; of one with middleware
 	users   atomic.Int32  // of ctx beside the call, where it has a cancel: the last of all cancels it
@@ -184,9 +185,13 @@ func (c *call) send() (*http.Response, error) {
 		if err != nil {
 			return c.concludeWithout(err)
 		}
-		if c.service.hedger != nil {
+		switch {
+		case c.service.hedger != nil:
 			a = c.tryHedged(a)
-		} else {
+		case c.asIs && a.number == 1 && !a.lease.Probe():
+			a.req = c.req
+			a.resp, a.err = a.roundTrip() //nolint:bodyclose // closed where the attempt ends
+		default:
 			a.start(false)
 			a.do()
 		}
@@ -236,6 +241,7 @@ func (c *call) begin() {
 	if hasBody(req) && req.GetBody == nil {
 		c.replay = newReplay(req.Body)
 	}
+	c.asIs = c.bare && !c.derived && c.replay == nil && c.attemptTimeout() == 0
 }
 
 // pick chooses the endpoint of the next attempt.
@@ -427,9 +433,9 @@ func (c *call) answer(a *attempt) (*http.Response, error) {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		a.lease.BecomesStream()
 		c.leave()
-		resp.Body = upgraded(newAnswer(a))
+		resp.Body = upgraded(&answer{body: resp.Body, attempt: a})
 	default:
-		resp.Body = newAnswer(a)
+		resp.Body = &answer{body: resp.Body, attempt: a}
 	}
 	return resp, nil
 }
