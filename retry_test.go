@@ -123,6 +123,36 @@ func TestRefusedConnectionIsRetriedForAnyMethod(t *testing.T) {
 	}
 }
 
+// What the first endpoint has read of a body is sent to the next all the same.
+func TestBodyIsSentAgainWhole(t *testing.T) {
+	bad := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	good := newServer(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	for name, content := range map[string]func() io.Reader{
+		"with GetBody": func() io.Reader { return strings.NewReader("content") },
+		"without":      func() io.Reader { return newBody("content") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			mesh := newMesh(t, []*server{bad, good}, fairlead.WithBalancer(balancer.RoundRobin()), fairlead.WithoutBreaker())
+			before := bad.calls.Load()
+			for range 8 {
+				resp, err := mesh.RoundTrip(request(t, http.MethodPut, "http://users/", content()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := readAll(t, resp); got != "content" {
+					t.Errorf("the server saw %q, want the body", got)
+				}
+			}
+			if bad.calls.Load() == before {
+				t.Error("no call came to the endpoint that fails")
+			}
+		})
+	}
+}
+
 // A body without GetBody is replayed from what was read of it, if that is little.
 func TestBodyReplay(t *testing.T) {
 	for name, tt := range map[string]struct {

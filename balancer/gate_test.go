@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/internal/monotime"
 )
 
 // plainGate has no state to look at; it refuses when it is told to.
@@ -18,6 +19,20 @@ type plainGate struct{ g *strictGate }
 
 func (p plainGate) Allow() (any, error)                { return p.g.Allow() }
 func (p plainGate) Done(token any, o balancer.Outcome) { p.g.Done(token, o) }
+
+// timedGate is told the time.
+type timedGate struct{ *strictGate }
+
+func (g timedGate) Done(any, balancer.Outcome) {
+	g.t.Error("a gate that is told the time was told without")
+}
+
+func (g timedGate) TimedDone(token any, v balancer.Verdict, now monotime.Time) {
+	if age := monotime.Now().Sub(now); age < 0 || age > time.Minute {
+		g.t.Errorf("it was told a time of %v ago", age)
+	}
+	g.strictGate.Done(token, balancer.Outcome{Verdict: v})
+}
 
 func TestEveryAdmissionIsAnsweredOnce(t *testing.T) {
 	for _, tt := range []struct {
@@ -37,11 +52,8 @@ func TestEveryAdmissionIsAnsweredOnce(t *testing.T) {
 		{"reported after release", func(l *balancer.Lease) { l.Release(); l.Report(failure) }, [5]int64{0: 1}, [5]int64{}},
 		{"suspect", func(l *balancer.Lease) { l.Report(balancer.Outcome{Verdict: balancer.Suspect}); l.Release() }, [5]int64{4: 1}, [5]int64{}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			all := []*strictGate{newGate(t), newGate(t), newGate(t)}
-			b := start(t, balancer.Config{Join: func(*balancer.Node) (any, []balancer.Gate) {
-				return nil, []balancer.Gate{all[0], all[1], all[2]}
-			}}, weighted(1))
+		test := func(t *testing.T, all []*strictGate, gates []balancer.Gate) {
+			b := start(t, balancer.Config{Join: func(*balancer.Node) (any, []balancer.Gate) { return nil, gates }}, weighted(1))
 			l := pick(t, b, &balancer.Info{})
 			n := l.Node()
 			tt.finish(&l)
@@ -57,6 +69,18 @@ func TestEveryAdmissionIsAnsweredOnce(t *testing.T) {
 					t.Errorf("gate %d: answers %v and ends %v by verdict, want %v and %v", i, done, ended, tt.want, tt.ended)
 				}
 			}
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGate(t)
+			test(t, []*strictGate{g}, []balancer.Gate{g})
+		})
+		t.Run(tt.name+", told the time", func(t *testing.T) {
+			g := newGate(t)
+			test(t, []*strictGate{g}, []balancer.Gate{timedGate{g}})
+		})
+		t.Run(tt.name+", three gates", func(t *testing.T) {
+			all := []*strictGate{newGate(t), newGate(t), newGate(t)}
+			test(t, all, []balancer.Gate{all[0], timedGate{all[1]}, all[2]})
 		})
 	}
 }
@@ -65,7 +89,7 @@ func TestARefusedGateFreesThoseBeforeIt(t *testing.T) {
 	first, second, third := newGate(t), newGate(t), newGate(t)
 	b := start(t, balancer.Config{Join: func(n *balancer.Node) (any, []balancer.Gate) {
 		if n.ID() == "a" {
-			return nil, []balancer.Gate{first, plainGate{second}, third}
+			return nil, []balancer.Gate{timedGate{first}, plainGate{second}, third}
 		}
 		return nil, nil
 	}}, weighted(1, 1))
@@ -147,6 +171,23 @@ func TestAllRejected(t *testing.T) {
 		b := start(t, balancer.Config{}, nil)
 		if _, err := b.Pick(&balancer.Info{}); !errors.Is(err, balancer.ErrNoEndpoints) || errors.Is(err, balancer.ErrAllRejected) {
 			t.Errorf("error is %v, want ErrNoEndpoints", err)
+		}
+	})
+}
+
+func TestHastenOfSeveralGates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := newGate(t), newGate(t)
+		b := balancer.New(balancer.Config{Join: func(*balancer.Node) (any, []balancer.Gate) {
+			return nil, []balancer.Gate{plainGate{newGate(t)}, first, second}
+		}})
+		defer b.Close()
+		update(t, b, weighted(1))
+		settle()
+		first.set(balancer.Refusing)
+		settle()
+		if first.hasty.Load() == 0 || second.hasty.Load() == 0 {
+			t.Errorf("Hasten was called %d and %d times, want at least once", first.hasty.Load(), second.hasty.Load())
 		}
 	})
 }

@@ -39,10 +39,10 @@ func TestWindowEdges(t *testing.T) {
 		{"the clock was set back", []add{{100 * s, 5, 5}}, 50 * s, 0, 0},
 		{"what comes too late", []add{{100 * s, 5, 5}, {90 * s, 1, 1}, {10 * s, 1, 1}}, 100 * s, 5, 5},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		test := func(t *testing.T, add func(w *rolling.Window, a add)) {
 			w := rolling.New(10 * s)
 			for _, a := range tt.adds {
-				w.Add(at(a.at), a.good, a.bad)
+				add(w, a)
 			}
 			good, bad := w.Sum(at(tt.at))
 			if good != tt.good || bad != tt.bad {
@@ -60,6 +60,17 @@ func TestWindowEdges(t *testing.T) {
 			if good, bad := w.Sum(at(tt.at)); good+bad != 0 {
 				t.Errorf("after Reset: %d good and %d bad", good, bad)
 			}
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			test(t, func(w *rolling.Window, a add) { w.Add(at(a.at), a.good, a.bad) })
+		})
+		t.Run(tt.name+", the good one by one", func(t *testing.T) {
+			test(t, func(w *rolling.Window, a add) {
+				for range a.good {
+					w.AddGood(at(a.at))
+				}
+				w.Add(at(a.at), 0, a.bad)
+			})
 		})
 	}
 }
@@ -83,10 +94,11 @@ func TestWindowSaturates(t *testing.T) {
 	for range 3 {
 		w.Add(at(0), most-1, 1<<40)
 	}
+	w.AddGood(at(0))
 	if good, bad := w.Sum(at(0)); good != most || bad != most {
 		t.Errorf("%d good and %d bad, want %d of both", good, bad, most)
 	}
-	w.Add(at(time.Second), 1, 0)
+	w.AddGood(at(time.Second))
 	if good, _ := w.Sum(at(time.Second)); good != most+1 {
 		t.Errorf("%d good, want %d: the next bucket counts on", good, most+1)
 	}
@@ -125,7 +137,7 @@ func TestWindowEpochWraps(t *testing.T) {
 	t.Run("in use all the time", func(t *testing.T) {
 		w := rolling.New(10 * time.Second)
 		for d := time.Duration(0); d < lap+20*time.Second; d += time.Second {
-			w.Add(at(d), 1, 0)
+			w.AddGood(at(d))
 			if d > 10*time.Second {
 				if good, _ := w.Sum(at(d)); good != 10 {
 					t.Fatalf("after %v: %d good, want 10", d, good)
@@ -145,7 +157,7 @@ func TestWindowConcurrency(t *testing.T) {
 				// All within one window, over three buckets.
 				now := at(time.Duration(i%3) * time.Second)
 				if g%2 == 0 {
-					w.Add(now, 1, 0)
+					w.AddGood(now)
 				} else {
 					w.Add(now, 0, 1)
 				}
@@ -180,7 +192,7 @@ func TestWindowConcurrencyAroundEdges(t *testing.T) {
 					w.Add(now, 0, 1)
 				} else {
 					count.good.Add(1)
-					w.Add(now, 1, 0)
+					w.AddGood(now)
 				}
 			}
 		})
@@ -220,7 +232,7 @@ func TestEpochIsTheQuotient(t *testing.T) {
 			// What is counted in the last moment of a bucket is there for nine more.
 			now = max(now, 0)
 			w := rolling.New(length)
-			w.Add(now, 1, 0)
+			w.AddGood(now)
 			if good, _ := w.Sum(now); good != 1 {
 				t.Errorf("%v: what came at %d is not there", length, now)
 			}
