@@ -25,10 +25,10 @@ const (
 // Read reads the body. Its end is the call's.
 func (b *answer) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	switch {
-	case err == nil:
+	if err == nil {
 		return n, nil
-	case err == io.EOF: // as nearly all bodies end, and nothing that wraps it
+	}
+	if err == io.EOF { // as nearly all bodies end; what wraps it is looked at below
 		b.end()
 		return n, err
 	}

@@ -190,7 +190,7 @@ func (c *call) send() (*http.Response, error) {
 			a = c.tryHedged(a)
 		case c.asIs && a.number == 1 && !a.lease.Probe():
 			a.req = c.req
-			a.resp, a.err = a.roundTrip() //nolint:bodyclose // closed where the attempt ends
+			a.resp, a.err = a.roundTrip()
 		default:
 			a.start(false)
 			a.do()
