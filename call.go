@@ -188,6 +188,7 @@ func (c *call) send() (*http.Response, error) {
 		switch {
 		case c.service.hedger != nil:
 			a = c.tryHedged(a)
+			c.last = a
 		case c.asIs && a.number == 1 && !a.lease.Probe():
 			a.req = c.req
 			a.resp, a.err = a.roundTrip()
@@ -195,7 +196,6 @@ func (c *call) send() (*http.Response, error) {
 			a.start(false)
 			a.do()
 		}
-		c.last = a
 		if !a.classified {
 			c.classify(a)
 		}
