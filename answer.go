@@ -19,7 +19,7 @@ type answer struct {
 const (
 	answerOpen uint32 = iota
 	answerEnded
-	answerCut // by the end of the Mesh
+	answerCut // ended, after the Mesh was closed
 )
 
 // Read reads the body. Its end is the call's.
@@ -28,7 +28,7 @@ func (b *answer) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	if err == io.EOF { // as nearly all bodies end; what wraps it is looked at below
+	if err == io.EOF { // as nearly all bodies end; breakOff knows one that is wrapped
 		b.end()
 		return n, err
 	}
@@ -37,41 +37,54 @@ func (b *answer) Read(p []byte) (int, error) {
 
 // Close closes the body and ends the call.
 func (b *answer) Close() error {
-	err := b.body.Close()
 	if b.state.Load() == answerOpen {
-		b.end()
+		return b.cutShort()
 	}
-	return err
+	return b.body.Close() // which has ended, as nearly all have
 }
 
-func (b *answer) end() {
-	if b.state.CompareAndSwap(answerOpen, answerEnded) {
-		b.take().complete(nil)
+// cutShort is Close for a body that has not ended. The call does so first of all: a Read
+// that it breaks off is nobody's failure.
+func (b *answer) cutShort() error {
+	if a := b.take(); a != nil {
+		defer a.complete(nil)
 	}
-}
-
-// take returns the attempt, for who ends it.
-func (b *answer) take() *attempt {
-	a := b.attempt
-	b.attempt = nil
-	return a
+	return b.body.Close()
 }
 
 // breakOff ends the call for an error of its body, and returns what the caller is told.
 func (b *answer) breakOff(err error) error {
-	if !b.state.CompareAndSwap(answerOpen, answerEnded) {
-		if b.state.Load() == answerCut {
-			return ErrClosed
-		}
-		return err
-	}
 	a := b.take()
-	if !errors.Is(err, io.EOF) && a.call.service.mesh.closed.Load() {
+	if b.state.Load() == answerCut && !errors.Is(err, io.EOF) {
 		err = ErrClosed
+	}
+	if a != nil {
+		a.complete(err)
+	}
+	return err
+}
+
+// end ends the call, whose body was read to its end.
+func (b *answer) end() {
+	if b.state.CompareAndSwap(answerOpen, answerEnded) {
+		a := b.attempt
+		b.attempt = nil
+		a.complete(nil)
+	}
+}
+
+// take returns the attempt for who ends the call before its body has ended, nil for all
+// others, and notes whether the Mesh was closed before.
+func (b *answer) take() *attempt {
+	if !b.state.CompareAndSwap(answerOpen, answerEnded) {
+		return nil
+	}
+	a := b.attempt
+	b.attempt = nil
+	if a.call.service.mesh.closed.Load() {
 		b.state.Store(answerCut)
 	}
-	a.complete(err)
-	return err
+	return a
 }
 
 // upgraded is the body of an answer that switched protocols: it can be written to where

@@ -279,3 +279,113 @@ func TestALongBodyKeepsItsService(t *testing.T) {
 		})
 	}
 }
+
+// held is a response's body whose Read waits for its Close, which waits until what the
+// caller makes of that is over: as HTTP/2's may.
+type held struct {
+	reading chan struct{} // closed by the Read
+	closing chan struct{} // closed by the Close
+	over    chan struct{} // to be closed when the caller's Read has returned
+}
+
+func (b *held) Read([]byte) (int, error) {
+	close(b.reading)
+	<-b.closing
+	return 0, errors.New("http2: response body closed")
+}
+
+func (b *held) Close() error {
+	close(b.closing)
+	<-b.over
+	return nil
+}
+
+// readAndClose closes a body that is being read, after do, and returns what the Read said.
+func readAndClose(b *held, outer io.ReadCloser, do func()) (err error) {
+	go func() {
+		_, err = outer.Read(make([]byte, 1))
+		close(b.over)
+	}()
+	<-b.reading
+	do()
+	outer.Close()
+	return err
+}
+
+func TestABodyThatItsCallerCutIsNobodysFailure(t *testing.T) {
+	f := newFleet(1)
+	var body *held
+	f.endpoints[0].does(func(req *http.Request) (*http.Response, error) {
+		body = &held{make(chan struct{}), make(chan struct{}), make(chan struct{})}
+		resp := respond(req, http.StatusOK)
+		resp.Body = body
+		return resp, nil
+	})
+	mesh := f.mesh(t)
+	for range 40 {
+		resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := readAndClose(body, resp.Body, func() {}); err == nil || errors.Is(err, fairlead.ErrClosed) {
+			t.Fatalf("Read: %v, want the body's own error", err)
+		}
+	}
+	settled(t, mesh)
+	resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := readAndClose(body, resp.Body, func() { mesh.Close() }); !errors.Is(err, fairlead.ErrClosed) {
+		t.Errorf("Read after the end of the Mesh: %v, want ErrClosed", err)
+	}
+}
+
+func TestABodyClosedAfterTheMesh(t *testing.T) {
+	f := newFleet(1)
+	f.endpoints[0].does(func(req *http.Request) (*http.Response, error) {
+		resp := respond(req, http.StatusOK)
+		resp.Body, _ = io.Pipe()
+		return resp, nil
+	})
+	mesh := f.mesh(t)
+	resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mesh.Close()
+	resp.Body.Close()
+	if _, err := resp.Body.Read(make([]byte, 1)); !errors.Is(err, fairlead.ErrClosed) {
+		t.Errorf("Read: %v, want ErrClosed", err)
+	}
+}
+
+// stuck is a body whose Close panics.
+type stuck struct{ io.Reader }
+
+func (stuck) Close() error { panic("boom") }
+
+func TestABodyWhoseClosePanics(t *testing.T) {
+	f := newFleet(1)
+	f.endpoints[0].does(func(req *http.Request) (*http.Response, error) {
+		resp := respond(req, http.StatusOK)
+		resp.Body = stuck{strings.NewReader("body")}
+		return resp, nil
+	})
+	mesh := f.mesh(t)
+	resp, err := mesh.RoundTrip(request(t, http.MethodGet, "http://users/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is gone")
+			}
+		}()
+		resp.Body.Close()
+	}()
+	if n := inFlight(mesh); n != 0 {
+		t.Errorf("%d in flight, want 0", n)
+	}
+}

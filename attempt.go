@@ -23,7 +23,7 @@ const (
 type attempt struct {
 	call   *call
 	lease  balancer.Lease
-	ctx    context.Context
+	ctx    context.Context         // nil where the caller's request is sent as it is
 	cancel context.CancelCauseFunc // nil unless the attempt can end before its call
 	timer  *time.Timer             // its time limit; nil without
 	span   *tracing.Attempt        // nil where nobody wants to hear of it
@@ -51,24 +51,8 @@ func (a *attempt) start(stoppable bool) {
 	} else {
 		a.trace()
 	}
-	limit := c.attemptTimeout()
-	if a.lease.Probe() {
-		limit = c.probeTimeout(&a.lease, c.service.balancer)
-	}
-	if limit > 0 || stoppable {
-		a.stopAfter(limit)
-	}
-}
-
-// stopAfter gives the attempt a cancel, and the time limit where there is one.
-func (a *attempt) stopAfter(limit time.Duration) {
-	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
-	if limit > 0 {
-		a.call.lent = true // to the timer
-		a.timer = time.AfterFunc(limit, func() {
-			a.late.Store(true)
-			a.cancel(ErrAttemptTimeout)
-		})
+	if limit := c.limit(&a.lease, c.service.balancer); limit > 0 || stoppable {
+		a.makeStoppable(limit)
 	}
 }
 
@@ -82,20 +66,32 @@ func (a *attempt) trace() {
 	}
 }
 
+// makeStoppable gives the attempt a cancel, and the time limit unless that is 0.
+func (a *attempt) makeStoppable(limit time.Duration) {
+	a.ctx, a.cancel = context.WithCancelCause(a.ctx)
+	if limit > 0 {
+		a.call.lent = true // to the timer
+		a.timer = time.AfterFunc(limit, func() {
+			a.late.Store(true)
+			a.cancel(ErrAttemptTimeout)
+		})
+	}
+}
+
 // do sends the request to the attempt's endpoint and waits for the headers.
 func (a *attempt) do() {
 	a.resp, a.err = a.roundTrip() //nolint:bodyclose // closed where the attempt ends
 	if a.timer != nil {
-		a.beLate()
+		a.endLimit()
 	}
 	if a.lease.Probe() {
 		linkOf(a.lease.Node()).probed(a.err == nil, a.late.Load())
 	}
 }
 
-// beLate is called when an attempt with a time limit has come to something: it may have
+// endLimit stops the time limit of an attempt that has come to something, which may have
 // come too late.
-func (a *attempt) beLate() {
+func (a *attempt) endLimit() {
 	if !a.timer.Stop() && a.err == nil {
 		// The headers came with the limit: their body would break off.
 		a.resp.Body.Close()
@@ -118,23 +114,23 @@ func (a *attempt) info() *tracing.AttemptInfo {
 	}
 }
 
+// roundTrip sends what is prepared, and prepares it where nobody has.
 func (a *attempt) roundTrip() (*http.Response, error) {
 	l := linkOf(a.lease.Node())
 	rt := l.ready.Load()
 	if rt == nil {
 		var err error
 		if rt, err = l.makeReady(); err != nil {
-			if a.hedge {
-				closeBody(a.req) // it is prepared
-			}
-			return nil, a.unsent(err)
+			a.closeUnsent()
+			return nil, err
 		}
 	}
 	if a.req == nil {
 		a.err = a.prepare()
 	}
-	if a.err != nil {
-		return nil, a.unsent(a.err)
+	if a.err != nil { // of a hedge since it was prepared
+		a.closeUnsent()
+		return nil, a.err
 	}
 	resp, err := rt.RoundTrip(a.req)
 	if err != nil || resp == nil {
@@ -144,25 +140,6 @@ func (a *attempt) roundTrip() (*http.Response, error) {
 		resp.Body = http.NoBody
 	}
 	return resp, nil
-}
-
-// unsent is for an attempt that cannot be sent for err, which it returns.
-func (a *attempt) unsent(err error) error {
-	if a.number == 1 && a.call.replay == nil {
-		closeBody(a.call.req)
-	}
-	return err
-}
-
-// noResponse is the error of a transport that returned none, or both.
-func noResponse(resp *http.Response, err error) error {
-	if err == nil {
-		return errors.New("fairlead: the endpoint's transport returned neither response nor error")
-	}
-	if resp != nil && resp.Body != nil {
-		resp.Body.Close()
-	}
-	return err
 }
 
 // prepare makes the request to send. The caller's own is sent where it can be:
@@ -175,9 +152,7 @@ func (a *attempt) prepare() error {
 			return err
 		}
 	}
-	if !c.bare {
-		c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
-	}
+	c.service.mesh.telemetry.Inject(a.ctx, carrier{a})
 	return nil
 }
 
@@ -211,6 +186,29 @@ func (a *attempt) copyRequest() error {
 	return nil
 }
 
+// closeUnsent closes the body of an attempt that cannot be sent: of a hedge its own, of
+// the first the caller's.
+func (a *attempt) closeUnsent() {
+	switch {
+	case a.hedge && a.err == nil:
+		closeBody(a.req)
+	case a.number == 1 && a.call.replay == nil:
+		closeBody(a.call.req)
+	}
+}
+
+// noResponse returns the error of a round trip without a response to use, and closes the
+// body of one that came beside an error.
+func noResponse(resp *http.Response, err error) error {
+	if err == nil {
+		return errors.New("fairlead: the endpoint's transport returned neither response nor error")
+	}
+	if resp != nil && resp.Body != nil {
+		resp.Body.Close()
+	}
+	return err
+}
+
 // carrier writes the trace context into the attempt's request, which is copied
 // when there is something to write.
 type carrier struct{ *attempt }
@@ -240,7 +238,15 @@ func (c carrier) Keys() []string {
 	return keys
 }
 
-// reportSpan tells the attempt's span, which it must have, what became of it.
+// report tells what became of the attempt.
+func (a *attempt) report() {
+	a.lease.Report(a.outcome)
+	if a.span != nil {
+		a.reportSpan()
+	}
+}
+
+// reportSpan tells its span, which it must have.
 func (a *attempt) reportSpan() {
 	v := tracing.Verdict{Outcome: a.outcome, Err: a.err}
 	if a.err != nil && a.overtaken() {

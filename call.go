@@ -19,7 +19,7 @@ type call struct {
 	core
 	req     *http.Request // the caller's, never changed
 	derived bool          // ctx is not the caller's own
-	asIs    bool          // the first attempt sends the caller's request itself, and has no limit unless it is a probe
+	asIs    bool          // the first attempt may send the caller's request as it is, and has no limit unless it is a probe
 	lent    bool          // others may look at it after its end
 	over    atomic.Bool   // it has ended; of one with middleware
 	users   atomic.Int32  // of ctx beside the call, where it has a cancel: the last of all cancels it
@@ -75,7 +75,9 @@ func (s *service) callOrFallBack(req *http.Request) (*http.Response, error) {
 // the call releases it.
 func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, err error) {
 	c := newCall(s, req)
-	c.bound()
+	if s.settings.timeout > 0 {
+		c.guarded(c.bound)
+	}
 	if fallback := s.mesh.options.fallback; fallback != nil {
 		// A foreign host is no call of ours: it has neither span nor deadline.
 		if err = s.await(c.ctx, cancelled(req)); errors.Is(err, ErrUnknownService) {
@@ -85,7 +87,7 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 		}
 	}
 	if c.heard() {
-		c.traceWhole()
+		c.guarded(func() { c.trace(req.Method) })
 	}
 	c.derived = c.cancel != nil || c.span != nil
 	if err == nil {
@@ -108,8 +110,8 @@ func (s *service) call(req *http.Request) (resp *http.Response, foreign bool, er
 	return resp, false, err
 }
 
-// traceWhole is trace, and ends the call where that panics.
-func (c *call) traceWhole() {
+// guarded makes ready for the call by do, and ends it where that panics.
+func (c *call) guarded(do func()) {
 	whole := false
 	defer func() {
 		if !whole { // code of the user's
@@ -117,7 +119,7 @@ func (c *call) traceWhole() {
 			c.end(0, nil)
 		}
 	}()
-	c.trace(c.req.Method)
+	do()
 	whole = true
 }
 
@@ -151,7 +153,7 @@ func (c *call) stopped() (stop <-chan struct{}, whole func()) {
 }
 
 // run sends attempts until one of them answers the call, or none will.
-func (c *call) run() (resp *http.Response, err error) {
+func (c *call) run() (*http.Response, error) {
 	whole := false
 	defer func() {
 		if !whole {
@@ -159,7 +161,7 @@ func (c *call) run() (resp *http.Response, err error) {
 		}
 	}()
 	c.begin()
-	resp, err = c.send()
+	resp, err := c.send()
 	whole = true
 	return resp, err
 }
@@ -173,9 +175,15 @@ func (c *call) abandon() {
 		if a.resp != nil {
 			a.resp.Body.Close()
 		}
+		if a.req != nil {
+			closeBody(a.req)
+		}
 		a.finish()
 	}
 	c.decide()
+	if c.replay == nil {
+		closeBody(c.req)
+	}
 	c.end(0, nil)
 }
 
@@ -189,8 +197,8 @@ func (c *call) send() (*http.Response, error) {
 		case c.service.hedger != nil:
 			a = c.tryHedged(a)
 			c.last = a
-		case c.asIs && a.number == 1 && !a.lease.Probe():
-			a.req = c.req
+		case c.asIs && a.number == 1 && !a.lease.Probe() && c.service.mesh.telemetry.Bare(c.ctx):
+			a.req = c.req // all that start and prepare would come to
 			a.resp, a.err = a.roundTrip()
 		default:
 			a.start(false)
@@ -201,7 +209,7 @@ func (c *call) send() (*http.Response, error) {
 		}
 		c.tell(a)
 		if a.resp != nil && a.outcome.Resend == balancer.ResendNever {
-			return c.answer(a) // as nearly all are
+			return c.answer(a) // as nearly all are: next would say ReasonFinal
 		}
 		c.info.Avoid(a.lease.Node())
 		next := c.next(a.outcome, c.replayable(), c.service.balancer)
@@ -241,7 +249,7 @@ func (c *call) begin() {
 	if hasBody(req) && req.GetBody == nil {
 		c.replay = newReplay(req.Body)
 	}
-	c.asIs = c.bare && !c.derived && c.replay == nil && c.attemptTimeout() == 0
+	c.asIs = c.unheard && !c.derived && c.replay == nil && c.attemptTimeout() == 0
 }
 
 // pick chooses the endpoint of the next attempt.
@@ -255,7 +263,7 @@ func (c *call) pick() (*attempt, error) {
 	if c.service.limiter == nil {
 		err = c.service.balancer.PickInto(&a.lease, &c.info)
 	} else {
-		err = c.leaseInTurn(&a.lease)
+		err = c.leaseLimited(&a.lease)
 	}
 	if err != nil {
 		return nil, err
@@ -266,8 +274,8 @@ func (c *call) pick() (*attempt, error) {
 	return a, nil
 }
 
-// leaseInTurn picks where there are limits, for the first attempt as soon as there is room.
-func (c *call) leaseInTurn(l *balancer.Lease) error {
+// leaseLimited picks where there are limits, for the first attempt as soon as there is room.
+func (c *call) leaseLimited(l *balancer.Lease) error {
 	if c.queues(nil) {
 		return c.awaitRoom(l)
 	}
@@ -298,7 +306,7 @@ func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable
 
 // tell tells everybody what became of the attempt.
 func (c *call) tell(a *attempt) {
-	a.lease.Report(a.outcome)
+	a.lease.Report(a.outcome) // and so on: report, but for its call
 	if a.span != nil {
 		a.reportSpan()
 	}
@@ -310,15 +318,13 @@ func (c *call) tell(a *attempt) {
 
 // classify finds the verdict on an attempt.
 func (c *call) classify(a *attempt) {
-	switch classify := c.service.settings.classify; {
+	switch s := &c.service.settings; {
 	case a.err != nil:
 		a.outcome = c.classifyError(a)
-	case classify != nil:
-		a.outcome = classify(c.ctx, a.resp, nil)
-	case a.resp.StatusCode < lowestFault:
+	case s.classify == nil && a.resp.StatusCode < lowestFault: // as Classify says of nearly all
 		a.outcome = balancer.Outcome{Verdict: balancer.Success}
 	default:
-		a.outcome = classifyFault(a.resp)
+		a.outcome = s.classifier()(c.ctx, a.resp, nil)
 	}
 	a.classified = true
 }

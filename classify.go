@@ -35,14 +35,6 @@ func Classify(_ context.Context, resp *http.Response, err error) balancer.Outcom
 	if resp.StatusCode < lowestFault {
 		return balancer.Outcome{Verdict: balancer.Success}
 	}
-	return classifyFault(resp)
-}
-
-// lowestFault is the lowest status code that says that something is at fault.
-const lowestFault = 400
-
-// classifyFault is Classify for a response that says that something is at fault.
-func classifyFault(resp *http.Response) balancer.Outcome {
 	asked, told := retryAfter(resp.Header, time.Now)
 	switch code := resp.StatusCode; {
 	case code == http.StatusTooManyRequests:
@@ -64,6 +56,9 @@ func classifyFault(resp *http.Response) balancer.Outcome {
 	}
 	return balancer.Outcome{Verdict: balancer.Failure}
 }
+
+// lowestFault is the lowest status code that says that something is at fault.
+const lowestFault = 400
 
 func classifyError(err error) balancer.Outcome {
 	var noConnection *dialError

@@ -23,9 +23,8 @@ type core struct {
 
 	info     balancer.Info
 	retry    retry.Call
-	attempts atomic.Int32 // sent so far
+	attempts atomic.Int32 // picked so far, less those that came to nothing
 	unheard  bool         // nobody wanted to hear of calls when it began
-	bare     bool         // beside that, its context carries nothing to inject
 	hedge    bool         // a call's second attempt beside its first, in a core of its own
 	admitted bool         // it has a place of the service's limit
 	hurried  bool         // less than half of WithTimeout was left when it had waited for room
@@ -33,7 +32,7 @@ type core struct {
 
 // heard finds out whether somebody may want to hear of the call.
 func (c *core) heard() bool {
-	c.unheard, c.bare = c.service.mesh.telemetry.Off(c.ctx)
+	c.unheard = c.service.mesh.telemetry.Off()
 	return !c.unheard
 }
 
@@ -56,16 +55,9 @@ type others interface {
 	Others(info *balancer.Info) bool
 }
 
-// bound puts the service's time limit on the call, unless the caller's own ends
-// it sooner.
+// bound puts the service's time limit, which it has, on the call, unless the caller's own
+// ends it sooner.
 func (c *core) bound() {
-	if c.service.settings.timeout > 0 {
-		c.boundOwn()
-	}
-}
-
-// boundOwn is bound for a service that has one.
-func (c *core) boundOwn() {
 	due := time.Now().Add(c.service.settings.timeout)
 	if callers, ok := c.ctx.Deadline(); ok && callers.Before(due) {
 		return
@@ -88,7 +80,7 @@ func (c *core) remaining() time.Duration {
 	return max(time.Until(deadline), 1)
 }
 
-// attemptTimeout returns the time limit of each attempt but a probe, 0 meaning none.
+// attemptTimeout returns the time limit of each attempt, 0 meaning none.
 func (c *core) attemptTimeout() time.Duration {
 	if o := c.override.AttemptTimeout; o != 0 {
 		return max(o, 0)
@@ -96,11 +88,11 @@ func (c *core) attemptTimeout() time.Duration {
 	return c.service.attempts.AttemptTimeout
 }
 
-// probeTimeout returns the time limit of an attempt that is a probe: it is short where
-// another endpoint can answer the call.
-func (c *core) probeTimeout(l *balancer.Lease, among others) time.Duration {
+// limit returns the time limit of the attempt that was just picked: that of a
+// probe is short where another endpoint can answer the call.
+func (c *core) limit(l *balancer.Lease, among others) time.Duration {
 	limit := c.attemptTimeout()
-	if c.info.Retryable && among.Others(&c.info) {
+	if l.Probe() && c.info.Retryable && among.Others(&c.info) {
 		if due := linkOf(l.Node()).probeTimeout(); limit == 0 || limit > due {
 			limit = due
 		}

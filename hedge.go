@@ -137,7 +137,7 @@ func (h *hedge) observe(took time.Duration) {
 func (h *hedge) choose() *attempt {
 	a, c := h.first, h.call
 	if h.awaits() {
-		c.tell(a)
+		c.tell(a) // its node is avoided since begin
 		c.keep(a)
 		<-h.done
 		if h.won && c.kept == a {
@@ -332,10 +332,7 @@ func (a *attempt) overtaken() bool {
 
 // drop ends an attempt that nobody wants to hear of.
 func (a *attempt) drop() {
-	a.lease.Report(a.outcome)
-	if a.span != nil {
-		a.reportSpan()
-	}
+	a.report()
 	if a.resp != nil {
 		a.lose()
 		return

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/fairlead-go/fairlead"
@@ -22,8 +23,8 @@ import (
 	"github.com/fairlead-go/fairlead/retry"
 )
 
-// A panic in code of the user's goes on, and leaves nothing behind: not even
-// where it hits a probe.
+// A panic in code of the user's goes on, and leaves nothing behind: no call in flight, no
+// body open, not even where it hits a probe.
 func TestPanicsLeaveNothingBehind(t *testing.T) {
 	var armed atomic.Bool
 	boom := func() {
@@ -41,49 +42,174 @@ func TestPanicsLeaveNothingBehind(t *testing.T) {
 			boom()
 			return fairlead.Classify(ctx, resp, err)
 		}),
-		"sampler":   fairlead.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler(boom)))),
-		"predicate": fairlead.WithRetry(retry.Config{Safe: func(context.Context, string, string) bool { boom(); return false }}),
+		"sampler":    fairlead.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler(boom)))),
+		"propagator": fairlead.WithPropagator(injector(boom)),
+		"predicate":  fairlead.WithRetry(retry.Config{Safe: func(context.Context, string, string) bool { boom(); return false }}),
+		"policy":     fairlead.WithBalancer(shaky{balancer.P2C(), boom}),
+		"context":    nil,
+		"body":       nil,
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFleet(1)
-				mesh := f.mesh(t, opt, fairlead.WithTimeout(time.Minute))
-				call := func() (err error) {
-					defer func() {
-						if p := recover(); p != nil {
-							err = fmt.Errorf("panic: %v", p)
+		for _, limit := range []time.Duration{0, time.Minute} {
+			for _, again := range []bool{false, true} {
+				if name == "body" && again {
+					continue // nobody but the transport reads it
+				}
+				t.Run(fmt.Sprintf("%s/timeout=%v,GetBody=%v", name, limit, again), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						f, opts := newFleet(1), []fairlead.Option{fairlead.WithTimeout(limit)}
+						if opt != nil {
+							opts = append(opts, opt)
 						}
-					}()
-					resp, err := mesh.RoundTrip(request(t, http.MethodPost, "http://users/", strings.NewReader("content")))
-					if err == nil {
-						readAll(t, resp)
+						mesh := f.mesh(t, opts...)
+						call := func() (err error) {
+							bodies := []*body{newBody("content")}
+							defer func() {
+								if p := recover(); p != nil {
+									err = fmt.Errorf("panic: %v", p)
+								}
+								for i, b := range bodies {
+									if b.closed.Load() == 0 {
+										t.Errorf("body %d of %d is open", i, len(bodies))
+									}
+								}
+							}()
+							req := request(t, http.MethodPost, "http://users/", bodies[0])
+							switch name {
+							case "body":
+								bodies[0].Reader = io.MultiReader(shakyReader(boom), bodies[0].Reader)
+							case "context":
+								req = req.WithContext(shakyContext{t.Context(), boom})
+							}
+							if again {
+								req.GetBody = func() (io.ReadCloser, error) {
+									bodies = append(bodies, newBody("content"))
+									return bodies[len(bodies)-1], nil
+								}
+							}
+							resp, err := mesh.RoundTrip(req)
+							if err == nil {
+								readAll(t, resp)
+							}
+							return err
+						}
+						f.endpoints[0].does(func(req *http.Request) (*http.Response, error) {
+							req.Body.Close()
+							return dead(req)
+						})
+						for range 30 {
+							_ = call()
+						}
+						f.endpoints[0].does(ok)
+						time.Sleep(2 * time.Second) // half-open
+						armed.Store(true)
+						if err := call(); name != "policy" && (err == nil || !strings.Contains(err.Error(), "boom")) { // which no probe asks
+							t.Fatalf("the panic became %v", err)
+						}
+						armed.Store(false)
+						for range 3 {
+							if err := call(); err != nil {
+								t.Errorf("a call after the panic: %v", err)
+							}
+						}
+						armed.Store(true)
+						if err := call(); err == nil || !strings.Contains(err.Error(), "boom") {
+							t.Fatalf("the panic became %v", err)
+						}
+						armed.Store(false)
+						if s := mesh.Status().Services[0]; s.InFlight != 0 || s.Endpoints[0].InFlight != 0 {
+							t.Errorf("in flight after a panic: %+v", s)
+						}
+						if err := mesh.Shutdown(t.Context()); err != nil {
+							t.Error(err)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// The transport panics with a body that the caller gave for another attempt.
+func TestPanicInASecondAttempt(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("GetBody=%v", again), func(t *testing.T) {
+			f := newFleet(2)
+			for _, e := range f.endpoints {
+				e.does(func(req *http.Request) (*http.Response, error) {
+					if f.attempts() == 2 {
+						panic("boom")
 					}
-					return err
+					return respond(req, http.StatusServiceUnavailable), nil
+				})
+			}
+			mesh, bodies := f.mesh(t), []*body{newBody("content")}
+			req := request(t, http.MethodPut, "http://users/", bodies[0])
+			if again {
+				req.GetBody = func() (io.ReadCloser, error) {
+					bodies = append(bodies, newBody("content"))
+					return bodies[len(bodies)-1], nil
 				}
-				f.endpoints[0].does(dead)
-				for range 30 {
-					_ = call()
+			}
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Error("no panic")
+					}
+				}()
+				resp, err := mesh.RoundTrip(req)
+				if err == nil {
+					resp.Body.Close()
 				}
-				f.endpoints[0].does(ok)
-				time.Sleep(2 * time.Second) // half-open
-				armed.Store(true)
-				if err := call(); err == nil || !strings.Contains(err.Error(), "boom") {
-					t.Fatalf("the panic became %v", err)
+			}()
+			for i, b := range bodies {
+				if b.closed.Load() == 0 {
+					t.Errorf("body %d of %d is open", i, len(bodies))
 				}
-				armed.Store(false)
-				if err := call(); err != nil {
-					t.Errorf("the call after the panic: %v", err)
-				}
-				if s := mesh.Status().Services[0]; s.InFlight != 0 || s.Endpoints[0].InFlight != 0 {
-					t.Errorf("in flight after a panic: %+v", s)
-				}
-				if err := mesh.Shutdown(t.Context()); err != nil {
-					t.Error(err)
-				}
-			})
+			}
+			settled(t, mesh)
 		})
 	}
 }
+
+// injector is a propagator that does something.
+type injector func()
+
+func (p injector) Inject(context.Context, propagation.TextMapCarrier) { p() }
+func (p injector) Fields() []string                                   { return nil }
+
+func (p injector) Extract(ctx context.Context, _ propagation.TextMapCarrier) context.Context {
+	return ctx
+}
+
+// shaky is a policy that does something at each pick.
+type shaky struct {
+	balancer.Policy
+	first func()
+}
+
+func (p shaky) NewPicker(nodes []*balancer.Node, _ balancer.Picker) balancer.Picker {
+	return shakyPicker{p.Policy.NewPicker(nodes, nil), p.first}
+}
+
+type shakyPicker struct {
+	balancer.Picker
+	first func()
+}
+
+func (p shakyPicker) Pick(info *balancer.Info) balancer.Choice { p.first(); return p.Picker.Pick(info) }
+
+// shakyContext does something when it is asked for a value.
+type shakyContext struct {
+	context.Context
+	first func()
+}
+
+func (c shakyContext) Value(key any) any { c.first(); return c.Context.Value(key) }
+
+// shakyReader does something, and has nothing to read.
+type shakyReader func()
+
+func (r shakyReader) Read([]byte) (int, error) { r(); return 0, io.EOF }
 
 // sampler is one that does something first.
 type sampler func()

@@ -385,7 +385,7 @@ func TestCloseInterrupts(t *testing.T) {
 			t.Errorf("call %d: %v, want ErrClosed", i, err)
 		}
 	}
-	for range 2 {
+	for range 2 { // the second time by what is remembered: the attempt may be another call's by then
 		if _, err := io.ReadAll(resp.Body); !errors.Is(err, fairlead.ErrClosed) {
 			t.Errorf("the open body ended with %v, want ErrClosed", err)
 		}

@@ -227,6 +227,7 @@ type gate struct {
 
 var (
 	_ balancer.StatefulGate = (*gate)(nil)
+	_ balancer.TimedGate    = (*gate)(nil)
 	_ balancer.EndWatcher   = (*gate)(nil)
 	_ balancer.Hastener     = (*gate)(nil)
 )

@@ -92,7 +92,7 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, notCall(req)
 	}
-	s := m.acquireOften(req.URL.Host) // where it is one of these, the host is a name as it should be
+	s := m.acquireOften(req.URL.Host) // nil unless the host is the plain name of a service in use
 	if s == nil {
 		name, err := serviceName(req.URL.Host)
 		if err != nil {
@@ -100,7 +100,7 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if s, err = m.acquire(name); err != nil {
-			return m.unknown(req, name, err)
+			return m.unserved(req, name, err)
 		}
 	}
 	if s.settings.fallback != nil {
@@ -110,8 +110,8 @@ func (m *Mesh) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// unknown ends a call of a name that there is no service of, for err.
-func (m *Mesh) unknown(req *http.Request, name string, err error) (*http.Response, error) {
+// unserved ends a call whose service could not be acquired, for err.
+func (m *Mesh) unserved(req *http.Request, name string, err error) (*http.Response, error) {
 	switch {
 	case m.options.fallback != nil && errors.Is(err, ErrUnknownService):
 		return m.options.fallback.RoundTrip(req)

@@ -28,8 +28,9 @@ func (c *call) throughChain() (*http.Response, error) {
 	c.lent = true // to those inside
 	whole := false
 	defer func() {
-		if !whole {
-			c.endOuter(0, nil) // code of the user's panicked
+		if !whole { // code of the user's panicked
+			closeBody(c.req)
+			c.endOuter(0, nil)
 		}
 	}()
 	resp, err := c.service.chain.RoundTrip(c.req.WithContext(context.WithValue(c.ctx, outerKey{}, c)))

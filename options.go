@@ -54,7 +54,7 @@ type settings struct {
 	breaker           *breaker.Config // nil: none
 	retry             retry.Config
 	timeout           time.Duration
-	classify          Classifier // nil: Classify, parts of which are called directly
+	classify          Classifier // nil: Classify
 	tls               *tls.Config
 	adjust            []func(*http.Transport)
 	endpointTransport func(service string, e discovery.Endpoint) (http.RoundTripper, error)

@@ -149,12 +149,7 @@ func (b *replayReader) Read(p []byte) (int, error) {
 	case r.end != nil:
 		return 0, r.end
 	}
-	r.reading = true
-	r.mu.Unlock()
-	n, err := r.src.Read(p)
-	r.mu.Lock()
-	r.reading = false
-	r.read.Broadcast()
+	n, err := r.readLocked(p)
 	r.end = err
 	r.total += int64(n)
 	if n > 0 {
@@ -164,6 +159,18 @@ func (b *replayReader) Read(p []byte) (int, error) {
 		b.at = len(r.seen)
 	}
 	return n, err
+}
+
+// readLocked reads the caller's body, without the lock.
+func (r *replay) readLocked(p []byte) (int, error) {
+	r.reading = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.reading = false
+		r.read.Broadcast()
+	}()
+	return r.src.Read(p)
 }
 
 func (r *replay) rememberLocked(p []byte) {

@@ -69,7 +69,7 @@ func isCall(req *http.Request) bool {
 	return req.URL != nil && req.Header != nil && (req.URL.Scheme == "http" || req.URL.Scheme == "https")
 }
 
-// notCall says why a request cannot be a call.
+// notCall says why a request cannot be a call: which of what isCall asks is not so.
 func notCall(req *http.Request) error {
 	switch {
 	case req.URL == nil:

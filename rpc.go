@@ -71,7 +71,7 @@ func (m *Mesh) Begin(ctx context.Context, c *Call, service string, info CallInfo
 		}
 	}()
 	c.core.service, c.core.ctx = s, ctx
-	if !info.Stream {
+	if !info.Stream && s.settings.timeout > 0 {
 		c.core.bound()
 	}
 	if c.core.heard() {
@@ -158,10 +158,7 @@ func (c *Call) Attempt(l *balancer.Lease, view *balancer.View, method string) (c
 	if !k.hedge {
 		k.retry.Count()
 	}
-	limit = k.attemptTimeout()
-	if l.Probe() {
-		limit = k.probeTimeout(l, view)
-	}
+	limit = k.limit(l, view)
 	if k.unheard {
 		return k.ctx, span, limit
 	}

@@ -203,6 +203,34 @@ func TestProbeCancelledByItsCaller(t *testing.T) {
 	})
 }
 
+// A probe of an endpoint that has come back to hang costs its caller a second, and no more.
+func TestProbeThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(2)
+		mesh := f.mesh(t)
+		bad := f.endpoints[0]
+		bad.does(dead)
+		for breakerOf(mesh, bad.addr) != "open" {
+			succeeds(mesh)
+		}
+		bad.does(after(time.Hour, http.StatusOK))
+		time.Sleep(1500 * time.Millisecond)
+		began, served := time.Now(), bad.served.Load()
+		if !succeeds(mesh) {
+			t.Error("the call failed, though another endpoint is well")
+		}
+		if took := time.Since(began); took < time.Second || took > 1200*time.Millisecond {
+			t.Errorf("the call took %v, want a second and what a retry takes", took)
+		}
+		if bad.served.Load() == served {
+			t.Error("the call was no probe")
+		}
+		if got := breakerOf(mesh, bad.addr); got != "open" {
+			t.Errorf("breaker is %s, want open", got)
+		}
+	})
+}
+
 // A service whose calls must not be repeated gets its endpoint back too.
 func TestUnsafeCallsProbeInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

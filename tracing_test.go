@@ -2,14 +2,17 @@ package fairlead_test
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
+	"github.com/fairlead-go/fairlead/discovery"
 )
 
 type telemetry struct {
@@ -221,6 +225,72 @@ func TestCopiedTraceContextIsReplaced(t *testing.T) {
 	if req.Header.Get("Tracestate") != "other=1" {
 		t.Error("the caller's request was changed")
 	}
+}
+
+// marker is a propagator that is seen.
+type marker struct{}
+
+func (marker) Inject(_ context.Context, carrier propagation.TextMapCarrier) {
+	carrier.Set("Mark", "set")
+}
+func (marker) Fields() []string { return []string{"mark"} }
+
+func (marker) Extract(ctx context.Context, _ propagation.TextMapCarrier) context.Context { return ctx }
+
+// Each attempt goes by the propagator of its moment, also while nobody listens: a program
+// may set one up while its first calls wait for the registry.
+func TestPropagatorSetDuringACall(t *testing.T) {
+	w3c := propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
+	t.Cleanup(func() { otel.SetTextMapPropagator(w3c) })
+	t.Run("between attempts", func(t *testing.T) {
+		otel.SetTextMapPropagator(w3c)
+		f := newFleet(2)
+		var marks []string
+		for _, e := range f.endpoints {
+			e.does(func(req *http.Request) (*http.Response, error) {
+				if marks = append(marks, req.Header.Get("Mark")); len(marks) == 1 {
+					otel.SetTextMapPropagator(marker{})
+					return respond(req, http.StatusServiceUnavailable), nil
+				}
+				return respond(req, http.StatusOK), nil
+			})
+		}
+		if !succeeds(f.mesh(t)) || len(marks) != 2 || marks[1] != "set" {
+			t.Errorf("the attempts carried %q, want the mark with the second", marks)
+		}
+	})
+	t.Run("before the first snapshot", func(t *testing.T) {
+		otel.SetTextMapPropagator(w3c)
+		asked, told := make(chan struct{}), make(chan struct{})
+		resolver := waits{discovery.Services{"users": discovery.Addrs("a:80")}, asked, told}
+		mark := ""
+		mesh := newMeshOver(t, resolver, fairlead.WithEndpointTransport(func(string, discovery.Endpoint) (http.RoundTripper, error) {
+			return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+				mark = req.Header.Get("Mark")
+				return respond(req, http.StatusOK), nil
+			}), nil
+		}))
+		go func() {
+			<-asked
+			otel.SetTextMapPropagator(marker{})
+			close(told)
+		}()
+		if !succeeds(mesh) || mark != "set" {
+			t.Errorf("the attempt carried %q, want the mark", mark)
+		}
+	})
+}
+
+// waits is a resolver that says that it was asked, and answers when it is told to.
+type waits struct {
+	discovery.Services
+	asked, told chan struct{}
+}
+
+func (w waits) Watch(ctx context.Context, service string) iter.Seq2[discovery.Snapshot, error] {
+	close(w.asked)
+	<-w.told
+	return w.Services.Watch(ctx, service)
 }
 
 // A caller who goes away is no error of the attempt's span.

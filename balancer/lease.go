@@ -12,7 +12,7 @@ import (
 // goroutine at a time. The zero Lease is released.
 type Lease struct {
 	node     *Node
-	view     *View // with clock; nil where nobody asked
+	view     *View // whose policy is to observe the outcome; nil where it does not
 	reason   string
 	token    any           // of the node's gate
 	clock    time.Duration // of monotime: when it began, and once that is known when it was reported; 0: nobody asked
@@ -50,7 +50,7 @@ func (l *Lease) Report(o Outcome) {
 	l.answered = o.Verdict == Success
 	var now time.Duration
 	if n.gate.Gate != nil || l.clock != 0 {
-		now = sinceEpoch() // for all of them
+		now = sinceEpoch() // for all but gates that read it themselves
 	}
 	if timed := n.gate.timed; timed != nil {
 		timed.TimedDone(l.token, o.Verdict, monotime.Time(now))
@@ -92,10 +92,12 @@ func (l *Lease) Release() {
 		l.Report(Outcome{})
 	}
 	l.node = nil
-	if l.broken && l.answered {
-		n.brokeOff()
-	} else if l.answered && n.gate.ends != nil {
-		n.gate.ends.Ended(Success)
+	switch {
+	case l.answered && l.broken:
+		n.balancer.observe(n, Outcome{Verdict: Failure})
+		n.gate.Ended(Failure)
+	case l.answered:
+		n.gate.Ended(Success)
 	}
 	if l.limited {
 		l.limited = n.leaveLimit()
@@ -103,14 +105,6 @@ func (l *Lease) Release() {
 	// Adding 2⁶⁴−1 takes one from the calls in flight and leaves the picks.
 	if n.counts.Add(^uint64(0))&inFlightMax == 0 && n.left.Load() {
 		n.balancer.leave(n)
-	}
-}
-
-// brokeOff tells who wants to know that an answer broke off after a good verdict.
-func (n *Node) brokeOff() {
-	n.balancer.observe(n, Outcome{Verdict: Failure})
-	if n.gate.ends != nil {
-		n.gate.ends.Ended(Failure)
 	}
 }
 

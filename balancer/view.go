@@ -316,8 +316,8 @@ func (v *View) pickPinned(l *Lease, st *viewState, info *Info) error {
 	return nil
 }
 
-// lease asks the node's gates and counts. l is the zero Lease, and remains so on
-// an error.
+// lease asks the node's gate and counts. l is the zero Lease but for its clock, and so it
+// is on an error.
 func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string) error {
 	if n.limit != nil && !info.Stream {
 		if err := n.limit.Enter(); err != nil {

@@ -19,20 +19,26 @@ import (
 //
 // What ctx carries is passed on also while tracing is off here.
 func (t *Telemetry) Inject(ctx context.Context, carrier propagation.TextMapCarrier) {
-	given := t.inForce()
-	if given.w3c && !carries(ctx) {
-		return // as of most calls that nobody traces
+	if p := t.inForce(); !p.writesNothing(ctx) {
+		p.Inject(ctx, carrier)
 	}
-	given.Inject(ctx, carrier)
 }
+
+// Bare reports whether ctx carries nothing that Inject would write now, as far as can be
+// told without asking a propagator: it is for who would else have to make a carrier.
+func (t *Telemetry) Bare(ctx context.Context) bool { return t.inForce().writesNothing(ctx) }
 
 // noSpan is what a context without a span is said to have: OpenTelemetry has one for all.
 var noSpan = trace.SpanFromContext(context.Background())
 
-// carries reports whether W3C's propagators would write something of what ctx carries.
-func carries(ctx context.Context) bool {
+// writesNothing reports whether the propagator is known to write nothing of what ctx
+// carries, as of most calls that nobody traces.
+func (p *propagator) writesNothing(ctx context.Context) bool {
+	if !p.w3c {
+		return false
+	}
 	span := trace.SpanFromContext(ctx)
-	return !same(&noSpan, span) && span.SpanContext().IsValid() || baggage.FromContext(ctx).Len() > 0
+	return (same(&noSpan, span) || !span.SpanContext().IsValid()) && baggage.FromContext(ctx).Len() == 0
 }
 
 // Fields returns the keys that [Telemetry.Inject] may write, by the propagator
@@ -93,11 +99,6 @@ func (t *Telemetry) inForce() *propagator {
 	made := newPropagator(global)
 	t.global.Store(made)
 	return made
-}
-
-// injectsBy reports whether p, which was in force, still is.
-func (t *Telemetry) injectsBy(p *propagator) bool {
-	return t.propagator != nil || same(&p.given, otel.GetTextMapPropagator())
 }
 
 // isW3C reports whether a propagator is made of OpenTelemetry's own alone.

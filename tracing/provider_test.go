@@ -135,7 +135,7 @@ func TestOffFollowsTheGlobals(t *testing.T) {
 	off := func(want bool) {
 		t.Helper()
 		for range 2 { // the second time by what the first has found
-			if got, _ := telemetry.Off(t.Context()); got != want {
+			if got := telemetry.Off(); got != want {
 				t.Errorf("Off is %v, want %v", got, want)
 			}
 		}
@@ -158,7 +158,7 @@ func TestOffFollowsTheGlobals(t *testing.T) {
 	off(false)
 	otel.SetTracerProvider(nooptrace.NewTracerProvider())
 	off(true)
-	if n := testing.AllocsPerRun(100, func() { telemetry.Off(t.Context()) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { telemetry.Off() }); n != 0 {
 		t.Errorf("%v allocations, want 0", n)
 	}
 }
@@ -229,11 +229,11 @@ func TestOffIsOfTheProvidersInForce(t *testing.T) {
 	telemetry := newTelemetry(t, tracing.Config{MeterProvider: noopmetric.NewMeterProvider()})
 	on, off := sdktrace.NewTracerProvider(), nooptrace.NewTracerProvider()
 	setTracerProvider(t, on)
-	stop := meanwhile(func() { telemetry.Off(t.Context()) })
+	stop := meanwhile(func() { telemetry.Off() })
 	for range 20_000 {
 		otel.SetTracerProvider(off)
 		otel.SetTracerProvider(on)
-		if off, _ := telemetry.Off(t.Context()); off {
+		if telemetry.Off() {
 			t.Error("off while spans are wanted")
 			break
 		}

@@ -1,7 +1,6 @@
 package tracing
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 
@@ -64,42 +63,36 @@ func New(cfg Config) (*Telemetry, error) {
 }
 
 // Off reports whether neither spans nor metrics are wanted now, so that whoever is about
-// to make a call in ctx and its attempts need not ask for each. Where that is so, bare
-// means that ctx carries nothing either which [Telemetry.Inject] would write. The next
-// call may be told otherwise: providers can be set at any time.
-func (t *Telemetry) Off(ctx context.Context) (off, bare bool) {
+// to make a call and its attempts need not ask for each. The next call may be told
+// otherwise: providers can be set at any time. What a context carries is to be injected
+// all the same: see [Telemetry.Bare].
+func (t *Telemetry) Off() bool {
 	tracers, meters := t.tracers.provider(), t.meters.provider()
-	known := t.silent.Load()
-	if known == nil || !same(&known.tracers, tracers) || !same(&known.meters.provider, meters) ||
-		known.meters != t.meters.last.Load() || !t.injectsBy(known.propagator) {
-		if known = t.listen(tracers, meters); known == nil {
-			return false, false
-		}
+	if known := t.silent.Load(); known != nil && same(&known.tracers, tracers) &&
+		same(&known.meters.provider, meters) && known.meters == t.meters.last.Load() {
+		return true
 	}
-	return true, known.propagator.w3c && !carries(ctx)
+	return t.silence(tracers, meters)
 }
 
-// silence is a pair of providers of which neither wants anything, and a propagator. That
-// of meters must still be the last that was seen: else the gauges have followed another
-// meanwhile.
-type silence struct {
-	tracers    trace.TracerProvider
-	meters     *metering
-	propagator *propagator
-}
-
-// listen finds out whether the providers want nothing, and returns nil where they do.
-func (t *Telemetry) listen(tracers trace.TracerProvider, meters metric.MeterProvider) *silence {
+// silence finds out whether two providers want nothing, and remembers it.
+func (t *Telemetry) silence(tracers trace.TracerProvider, meters metric.MeterProvider) bool {
 	if t.tracers.of(tracers) != nil {
-		return nil
+		return false
 	}
 	seen := t.metering(meters)
 	if seen.made != nil {
-		return nil
+		return false
 	}
-	found := &silence{tracers, seen, t.inForce()}
-	t.silent.Store(found)
-	return found
+	t.silent.Store(&silence{tracers, seen})
+	return true
+}
+
+// silence is a pair of providers of which neither wants anything. That of meters must
+// still be the last that was seen: else the gauges have followed another meanwhile.
+type silence struct {
+	tracers trace.TracerProvider
+	meters  *metering
 }
 
 // Close stops what [Telemetry.Observe] started. Spans that are open still end

@@ -164,7 +164,10 @@ func guarded(name string, policy balancer.Policy) chooser {
 // guard is a breaker as a gate. None of those here opens.
 type guard struct{ *breaker.Breaker }
 
-var _ balancer.StatefulGate = (*guard)(nil)
+var (
+	_ balancer.StatefulGate = (*guard)(nil)
+	_ balancer.TimedGate    = (*guard)(nil)
+)
 
 func (g *guard) State() balancer.GateState { return balancer.Admitting }
 func (g *guard) Notify(func())             {}

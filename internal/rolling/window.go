@@ -52,17 +52,6 @@ func (w *Window) epoch(now monotime.Time) uint64 {
 	return quotient
 }
 
-// AddGood is Add for one good event, and faster where it is not its bucket's first.
-func (w *Window) AddGood(now monotime.Time) {
-	epoch := w.epoch(now)
-	bucket := &w.counts[epoch%buckets]
-	old := bucket.Load()
-	if old>>epochShift == epoch&epochMask && old>>countBits&countMask < countMask && bucket.CompareAndSwap(old, old+1<<countBits) {
-		return
-	}
-	w.Add(now, 1, 0)
-}
-
 // Add counts events at now, saturating at 16 million per bucket.
 func (w *Window) Add(now monotime.Time, good, bad uint64) {
 	epoch := w.epoch(now)
@@ -81,6 +70,18 @@ func (w *Window) Add(now monotime.Time, good, bad uint64) {
 			return
 		}
 	}
+}
+
+// AddGood is Add(now, 1, 0), and faster where the bucket is in use and not full, and nobody
+// else adds.
+func (w *Window) AddGood(now monotime.Time) {
+	epoch := w.epoch(now)
+	bucket := &w.counts[epoch%buckets]
+	old := bucket.Load()
+	if old>>epochShift == epoch&epochMask && old>>countBits&countMask < countMask && bucket.CompareAndSwap(old, old+1<<countBits) {
+		return
+	}
+	w.Add(now, 1, 0)
 }
 
 // Sum returns the events of the window that ends at now.
