@@ -12,7 +12,7 @@ import (
 // goroutine at a time. The zero Lease is released.
 type Lease struct {
 	node     *Node
-	view     *View // whose policy is to observe the outcome; nil where it does not
+	view     *View
 	reason   string
 	token    any           // of the node's gate
 	clock    time.Duration // of monotime: when it began, and once that is known when it was reported; 0: nobody asked
@@ -20,6 +20,7 @@ type Lease struct {
 	reported bool
 	answered bool // the verdict was Success
 	broken   bool
+	gated    bool // the node has a gate: without, what lies beyond the node's own line is not looked at
 	limited  bool // it has a place of the node's limit
 	waits    bool // it counts among those whose verdict PeakEWMA does not know
 }
@@ -49,18 +50,20 @@ func (l *Lease) Report(o Outcome) {
 	l.reported = true
 	l.answered = o.Verdict == Success
 	var now time.Duration
-	if n.gate.Gate != nil || l.clock != 0 {
+	if l.gated || l.clock != 0 {
 		now = sinceEpoch() // for all but gates that read it themselves
 	}
-	if timed := n.gate.timed; timed != nil {
-		timed.TimedDone(l.token, o.Verdict, monotime.Time(now))
-	} else if n.gate.Gate != nil {
-		n.gate.Done(l.token, o)
+	if l.gated {
+		if timed := n.gate.timed; timed != nil {
+			timed.TimedDone(l.token, o.Verdict, monotime.Time(now))
+		} else {
+			n.gate.Done(l.token, o)
+		}
 	}
 	if o.Cool > 0 || o.Verdict == Overload || n.overloads.Load() != nil {
 		n.heed(o)
 	}
-	if observe := n.balancer.config.Observe; observe != nil {
+	if observe := l.view.balancer.config.Observe; observe != nil {
 		observe(n, o)
 	}
 	if l.probe && o.Verdict == Neutral {
@@ -96,7 +99,7 @@ func (l *Lease) Release() {
 	case l.answered && l.broken:
 		n.balancer.observe(n, Outcome{Verdict: Failure})
 		n.gate.Ended(Failure)
-	case l.answered:
+	case l.answered && l.gated:
 		n.gate.Ended(Success)
 	}
 	if l.limited {

@@ -158,18 +158,17 @@ func (v *View) pick(l *Lease, info *Info) error {
 // node, so that cores which call the same node pass its cache line around once. l
 // remains as it was where the node takes no calls.
 func (v *View) leaseBare(l *Lease, st *viewState, n *Node, reason string) bool {
-	l.node, l.reason = n, reason
+	l.node, l.view, l.reason = n, v, reason
 	n.counts.Add(onePick)
 	if n.ready.Load() && !n.left.Load() {
 		if st.peak != nil {
-			l.view = v
 			n.latency.start(l.clock)
 			l.waits = true
 		}
 		return true
 	}
 	n.uncount()
-	l.node, l.reason = nil, ""
+	l.node, l.view, l.reason = nil, nil, ""
 	return false
 }
 
@@ -331,11 +330,10 @@ func (v *View) lease(l *Lease, st *viewState, info *Info, n *Node, reason string
 		if err != nil {
 			return l.giveUp(n, err)
 		}
-		l.token = token
+		l.token, l.gated = token, true
 	}
-	l.node, l.reason = n, reason
+	l.node, l.view, l.reason = n, v, reason
 	if st.observer != nil {
-		l.view = v
 		if l.clock == 0 {
 			l.clock = sinceEpoch()
 		}
