@@ -3,6 +3,7 @@ package fairlead
 import (
 	"errors"
 	"io"
+	"net/http"
 	"sync/atomic"
 )
 
@@ -21,6 +22,27 @@ const (
 	answerEnded
 	answerCut // ended, after the Mesh was closed
 )
+
+// answer hands an attempt's response out. The call ends with its body.
+func (c *call) answer(a *attempt) (*http.Response, error) {
+	if c.kept != nil && c.kept != a {
+		c.kept.lose()
+	}
+	c.decide()
+	resp := a.resp
+	resp.Request = c.req
+	switch {
+	case resp.Body == http.NoBody:
+		a.complete(nil)
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		a.lease.BecomesStream()
+		c.leave()
+		resp.Body = upgraded(&answer{body: resp.Body, attempt: a})
+	default:
+		resp.Body = &answer{body: resp.Body, attempt: a}
+	}
+	return resp, nil
+}
 
 // Read reads the body. Its end is the call's.
 func (b *answer) Read(p []byte) (int, error) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/internal/monotime"
@@ -306,7 +305,7 @@ func (c *call) replayable() bool { return c.replay == nil || c.replay.replayable
 
 // tell tells everybody what became of the attempt.
 func (c *call) tell(a *attempt) {
-	a.lease.Report(a.outcome) // and so on: report, but for its call
+	a.lease.Report(a.outcome) // this is report, written out: nearly all attempts come by here
 	if a.span != nil {
 		a.reportSpan()
 	}
@@ -314,64 +313,6 @@ func (c *call) tell(a *attempt) {
 	if a.resp != nil {
 		c.service.answered(c.req)
 	}
-}
-
-// classify finds the verdict on an attempt.
-func (c *call) classify(a *attempt) {
-	switch s := &c.service.settings; {
-	case a.err != nil:
-		a.outcome = c.classifyError(a)
-	case s.classify == nil && a.resp.StatusCode < lowestFault: // as Classify says of nearly all
-		a.outcome = balancer.Outcome{Verdict: balancer.Success}
-	default:
-		a.outcome = s.classifier()(c.ctx, a.resp, nil)
-	}
-	a.classified = true
-}
-
-// classifyError is classify for an attempt without a response. Where the caller went away
-// or the request is at fault, it is nobody's failure.
-func (c *call) classifyError(a *attempt) balancer.Outcome {
-	if c.hurried && c.timedOut() {
-		return c.queueTook()
-	}
-	if a.overtaken() || c.gone(a.err) || c.ownFault(a.err) {
-		return balancer.Outcome{}
-	}
-	o := c.service.settings.classifier()(c.ctx, nil, a.err)
-	if context.Cause(c.ctx) != nil {
-		o.Resend = balancer.ResendNever // our own deadline: there is no time left
-	}
-	return o
-}
-
-// ownFault reports whether an attempt failed because the request cannot be sent.
-func (c *call) ownFault(err error) bool {
-	var fault *requestError
-	var noConnection *dialError
-	switch {
-	case errors.As(err, &fault) || !sendable(c.req):
-		return true
-	case errors.As(err, &noConnection) || errors.Is(err, ErrAttemptTimeout):
-		return false // and the body need not be looked at
-	}
-	if c.replay != nil {
-		return c.replay.failed() || c.replay.mismatches(c.req.ContentLength)
-	}
-	return !wholeBody(c.req)
-}
-
-// gone reports whether err came because the caller went away, or the Mesh was closed.
-func (c *call) gone(err error) bool {
-	if c.ctx.Err() != nil {
-		return !c.timedOut()
-	}
-	if isClosed(cancelled(c.req)) || c.service.mesh.closed.Load() {
-		return true
-	}
-	// A dialer or a connection sees a deadline a moment before its context does.
-	deadline, ok := c.req.Context().Deadline()
-	return ok && isTimeout(err) && time.Until(deadline) <= 0
 }
 
 // keep remembers a failed attempt's response, in case there is no better one.
@@ -423,27 +364,6 @@ func (c *call) fail(err error) (*http.Response, error) {
 	c.decide()
 	c.end(0, err)
 	return nil, err
-}
-
-// answer hands an attempt's response out. The call ends with its body.
-func (c *call) answer(a *attempt) (*http.Response, error) {
-	if c.kept != nil && c.kept != a {
-		c.kept.lose()
-	}
-	c.decide()
-	resp := a.resp
-	resp.Request = c.req
-	switch {
-	case resp.Body == http.NoBody:
-		a.complete(nil)
-	case resp.StatusCode == http.StatusSwitchingProtocols:
-		a.lease.BecomesStream()
-		c.leave()
-		resp.Body = upgraded(&answer{body: resp.Body, attempt: a})
-	default:
-		resp.Body = &answer{body: resp.Body, attempt: a}
-	}
-	return resp, nil
 }
 
 func (c *call) decide() {

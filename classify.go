@@ -72,6 +72,72 @@ func classifyError(err error) balancer.Outcome {
 	return balancer.Outcome{Verdict: balancer.Failure, Resend: balancer.ResendIfSafe}
 }
 
+// classifier is the user's, or Classify.
+func (s *settings) classifier() Classifier {
+	if s.classify == nil {
+		return Classify
+	}
+	return s.classify
+}
+
+// classify finds the verdict on an attempt.
+func (c *call) classify(a *attempt) {
+	switch s := &c.service.settings; {
+	case a.err != nil:
+		a.outcome = c.classifyError(a)
+	case s.classify == nil && a.resp.StatusCode < lowestFault: // as Classify says of nearly all
+		a.outcome = balancer.Outcome{Verdict: balancer.Success}
+	default:
+		a.outcome = s.classifier()(c.ctx, a.resp, nil)
+	}
+	a.classified = true
+}
+
+// classifyError is classify for an attempt without a response. Where the caller went away
+// or the request is at fault, it is nobody's failure.
+func (c *call) classifyError(a *attempt) balancer.Outcome {
+	if c.hurried && c.timedOut() {
+		return c.queueTook()
+	}
+	if a.overtaken() || c.gone(a.err) || c.ownFault(a.err) {
+		return balancer.Outcome{}
+	}
+	o := c.service.settings.classifier()(c.ctx, nil, a.err)
+	if context.Cause(c.ctx) != nil {
+		o.Resend = balancer.ResendNever // our own deadline: there is no time left
+	}
+	return o
+}
+
+// ownFault reports whether an attempt failed because the request cannot be sent.
+func (c *call) ownFault(err error) bool {
+	var fault *requestError
+	var noConnection *dialError
+	switch {
+	case errors.As(err, &fault) || !sendable(c.req):
+		return true
+	case errors.As(err, &noConnection) || errors.Is(err, ErrAttemptTimeout):
+		return false // and the body need not be looked at
+	}
+	if c.replay != nil {
+		return c.replay.failed() || c.replay.mismatches(c.req.ContentLength)
+	}
+	return !wholeBody(c.req)
+}
+
+// gone reports whether err came because the caller went away, or the Mesh was closed.
+func (c *call) gone(err error) bool {
+	if c.ctx.Err() != nil {
+		return !c.timedOut()
+	}
+	if isClosed(cancelled(c.req)) || c.service.mesh.closed.Load() {
+		return true
+	}
+	// A dialer or a connection sees a deadline a moment before its context does.
+	deadline, ok := c.req.Context().Deadline()
+	return ok && isTimeout(err) && time.Until(deadline) <= 0
+}
+
 // refusedStream is HTTP/2's REFUSED_STREAM: the stream was closed before any
 // processing (RFC 9113, section 8.7).
 const refusedStream = 0x7

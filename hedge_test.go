@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead-go/fairlead"
 	"github.com/fairlead-go/fairlead/balancer"
 	"github.com/fairlead-go/fairlead/breaker"
+	"github.com/fairlead-go/fairlead/discovery"
 	"github.com/fairlead-go/fairlead/retry"
 )
 
@@ -745,5 +746,41 @@ func TestHedgeOfACallThatPanicsBetween(t *testing.T) {
 			succeeds(mesh)
 		}()
 		atRest(t, mesh)
+	})
+}
+
+// A hedge that can neither be prepared nor sent leaves the caller's body to the first
+// attempt, which is sending it.
+func TestHedgeThatCannotBeSentLeavesTheBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		content := newBody("content")
+		var made atomic.Int64
+		mesh, err := fairlead.New(discovery.Services{"users": discovery.Addrs("a:80", "b:80")}, after20,
+			fairlead.WithEndpointTransport(func(string, discovery.Endpoint) (http.RoundTripper, error) {
+				if made.Add(1) > 1 {
+					return nil, errDead
+				}
+				return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+					time.Sleep(time.Second)
+					if content.closed.Load() > 0 {
+						t.Error("the body was closed while it was sent")
+					}
+					return respond(req, http.StatusOK), nil
+				}), nil
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mesh.Close()
+		req := request(t, http.MethodPut, "http://users/", content)
+		req.GetBody = func() (io.ReadCloser, error) { return nil, errDead }
+		resp, err := mesh.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, resp)
+		if n := made.Load(); n != 2 {
+			t.Errorf("%d transports, want that the hedge asked for the second", n)
+		}
 	})
 }

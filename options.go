@@ -225,13 +225,6 @@ func WithClassifier(c Classifier) ServiceOption {
 	})
 }
 
-func (s *settings) classifier() Classifier {
-	if s.classify == nil {
-		return Classify
-	}
-	return s.classify
-}
-
 // WithTLS sets the TLS configuration for https URLs. ServerName, when empty, is
 // the host of the URL. The default is that of package crypto/tls. c must not be
 // changed afterwards.

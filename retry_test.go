@@ -100,6 +100,20 @@ func TestWhatIsRetried(t *testing.T) {
 	}
 }
 
+// sendsWhole makes a few calls, whose endpoints say what they got.
+func sendsWhole(t *testing.T, mesh *fairlead.Mesh, method string, content func() io.Reader) {
+	t.Helper()
+	for range 8 {
+		resp, err := mesh.RoundTrip(request(t, method, "http://users/", content()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readAll(t, resp); got != "content" {
+			t.Errorf("the server saw %q, want the body", got)
+		}
+	}
+}
+
 // Any method is sent again where no connection came to be, and with its body.
 func TestRefusedConnectionIsRetriedForAnyMethod(t *testing.T) {
 	gone, good := newServer(t, hello), newServer(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
@@ -110,15 +124,7 @@ func TestRefusedConnectionIsRetriedForAnyMethod(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			mesh := newMesh(t, []*server{gone, good}, fairlead.WithBalancer(balancer.RoundRobin()))
-			for range 8 {
-				resp, err := mesh.RoundTrip(request(t, http.MethodPost, "http://users/", content()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got := readAll(t, resp); got != "content" {
-					t.Errorf("the server saw %q, want the body", got)
-				}
-			}
+			sendsWhole(t, mesh, http.MethodPost, content)
 		})
 	}
 }
@@ -137,15 +143,7 @@ func TestBodyIsSentAgainWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			mesh := newMesh(t, []*server{bad, good}, fairlead.WithBalancer(balancer.RoundRobin()), fairlead.WithoutBreaker())
 			before := bad.calls.Load()
-			for range 8 {
-				resp, err := mesh.RoundTrip(request(t, http.MethodPut, "http://users/", content()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got := readAll(t, resp); got != "content" {
-					t.Errorf("the server saw %q, want the body", got)
-				}
-			}
+			sendsWhole(t, mesh, http.MethodPut, content)
 			if bad.calls.Load() == before {
 				t.Error("no call came to the endpoint that fails")
 			}
